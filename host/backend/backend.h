@@ -1,0 +1,161 @@
+/* The backend interface: everything that touches samples or sweeps over neurons.
+ *
+ * A backend is a table of functions over opaque handles it owns. Solvers call them in the order
+ * written here and hold no sample-sized arrays themselves. Calls may be asynchronous: a backend may
+ * queue work and keep scalars (step size, objective) on its device; only the calls marked SYNC hand
+ * numbers to the host and wait. Errors found late are reported by the next SYNC call.
+ *
+ * Shapes: n samples of a batch, d inputs (the bias input included), m hidden, k outputs, s nnz. */
+#ifndef RELIHT_BACKEND_BACKEND_H
+#define RELIHT_BACKEND_BACKEND_H
+
+#include "core/sparse.h"
+#include "data/dataset.h"
+#include "model/model.h"
+
+typedef struct backend_operations backend_operations;
+
+struct backend {
+    const backend_operations *operations;
+    reliht_context *context;
+    char details[128];
+};
+
+typedef struct batch batch;       /* rows of a data set as the backend holds them */
+typedef struct fused fused;       /* a fused model in training */
+typedef struct factored factored; /* a factored model in training */
+typedef struct sensing sensing;   /* a Gaussian compressed sensing problem */
+
+/* Which generators the patterns of a step come from. */
+typedef enum pattern_source {
+    PATTERNS_DRAWN,   /* drawn (or given): every neuron takes part in the sweep */
+    PATTERNS_WEIGHTS, /* h_j := w_j: neurons without weights are dead and are not swept */
+} pattern_source;
+
+typedef struct fused_problem {
+    size_t hidden, inputs, nnz; /* inputs with the bias input */
+    size_t samples;             /* largest batch */
+    reliht_signs signs;         /* plus or mixed */
+    reliht_generator generator;
+    uint64_t seed;
+    const sparse *given; /* generators of neurons 0 .. given->rows - 1 (absent row: zero); may be
+                            NULL; not owned, outlives the handle */
+} fused_problem;
+
+/* Scalars of one normalised IHT step, |.|^2 over the batch, patterns fixed. */
+typedef struct step_report {
+    double objective_before; /* |A w - y|^2 at the weights the step began with */
+    double objective_chosen; /* after step and thresholding */
+    double objective_after;  /* after the refits */
+    double step_size;        /* before any halving in the refits */
+    size_t refits;           /* accepted */
+    size_t nnz;
+} step_report;
+
+typedef struct factored_problem {
+    size_t hidden, inputs, outputs, nnz;
+    size_t samples; /* largest batch */
+    reliht_loss loss;
+    reliht_importance importance;
+    reliht_step step;
+    uint64_t seed;
+    /* Recorded hashes, signs and first draws, for the fixed cases of the published code in the
+     * tests; NULL otherwise. hashes, hash_signs: [N, 4], N = m(d+k), hidden weights first;
+     * first_hidden [m, d], first_output [m, k]. */
+    const uint32_t *hashes;
+    const int8_t *hash_signs;
+    uint32_t sketch_width; /* with hashes */
+    const float *first_hidden, *first_output;
+} factored_problem;
+
+typedef struct factored_step_options {
+    bool draw_empty;   /* neurons without weights start from fresh draws in this step */
+    double step_scale; /* factor on the step size the rule finds (a schedule's), > 0 */
+    bool keep_support; /* no choice: only the weights that are there move */
+} factored_step_options;
+
+typedef struct factored_report {
+    double loss; /* mean loss of the batch before the step */
+    double step_size;
+    size_t nnz;
+} factored_report;
+
+typedef struct sensing_problem {
+    size_t length, measurements, nnz;
+    uint64_t seed; /* of the matrix */
+} sensing_problem;
+
+struct backend_operations {
+    const char *name;
+    void (*close)(backend *self);
+
+    /* -- batches. `capacity` rows at most. Holding a whole float data set may borrow its memory, so
+     * the data set outlives the batch. `bias` appends the input 1. */
+    reliht_status (*batch_create)(backend *self, const reliht_dataset *dataset, bool bias,
+                                  size_t capacity, batch **out);
+    /* Loads rows[0 .. count) of the data set, or all of them in order for rows == NULL. */
+    reliht_status (*batch_load)(batch *self, const uint32_t *rows, size_t count);
+    void (*batch_destroy)(batch *self);
+
+    /* -- fused model: yhat = sum_j sign_j D_j * (X w_j), D_j = 1[X h_j > 0]. One step on a batch is
+     * fused_begin, fused_sweep, fused_refit, fused_report. */
+    reliht_status (*fused_create)(backend *self, const fused_problem *problem, fused **out);
+    void (*fused_destroy)(fused *self);
+    reliht_status (*fused_set_weights)(fused *self, const sparse *weights);
+    /* SYNC. `weights` has room for nnz entries. */
+    reliht_status (*fused_get_weights)(fused *self, sparse *weights);
+    /* Patterns of the neurons with weights from `source`; residual r = A w - y; gradient
+     * g_S = A_S^T r; step size mu = |g_S|^2 / (|A_S g_S|^2 + 1e-8), or 1e-14 without weights. */
+    reliht_status (*fused_begin)(fused *self, batch *data, pattern_source source);
+    /* w <- top_s(w - mu A^T r) over the neurons of `source`: larger magnitude first, ties by lower
+     * (neuron, input), exact zeros never. Then patterns, residual and gradient on the new support.
+     * A non-finite value is NUMERIC and names neuron and input. */
+    reliht_status (*fused_sweep)(fused *self, batch *data, pattern_source source);
+    /* Up to `refits` descent steps on the support with the line search of the published code. */
+    reliht_status (*fused_refit)(fused *self, batch *data, size_t refits);
+    /* SYNC. Scalars of the step. */
+    reliht_status (*fused_report)(fused *self, step_report *report);
+    /* SYNC, for tests and benchmarks: residual [n], gradient on the support [nnz], patterns of the
+     * neurons with weights [live, ceil(n/64)] words; any may be NULL. */
+    reliht_status (*fused_read)(fused *self, float *residual, float *gradient, uint64_t *patterns);
+
+    /* -- Gaussian sensing: A [measurements, length], columns drawn when needed; steps as fused. */
+    reliht_status (*sensing_create)(backend *self, const sensing_problem *problem, sensing **out);
+    void (*sensing_destroy)(sensing *self);
+    reliht_status (*sensing_set_targets)(sensing *self, const sparse *vector); /* y = A x */
+    reliht_status (*sensing_get_weights)(sensing *self, sparse *weights);      /* SYNC; 1 row */
+    reliht_status (*sensing_step)(sensing *self, size_t refits);
+    reliht_status (*sensing_report)(sensing *self, step_report *report); /* SYNC */
+
+    /* -- factored model: yhat = relu(X W1^T) W2, W1 [m,d], W2 [m,k] share nnz. */
+    reliht_status (*factored_create)(backend *self, const factored_problem *problem,
+                                     factored **out);
+    void (*factored_destroy)(factored *self);
+    reliht_status (*factored_set_weights)(factored *self, const sparse *hidden,
+                                          const sparse *output);
+    reliht_status (*factored_get_weights)(factored *self, sparse *hidden,
+                                          sparse *output); /* SYNC */
+    /* One step on the batch: forward, loss, step size, importance of every entry, top-s. */
+    reliht_status (*factored_step)(factored *self, batch *data,
+                                   const factored_step_options *options);
+    reliht_status (*factored_report)(factored *self, factored_report *report); /* SYNC */
+
+    /* -- prediction, for rows first .. first + count - 1 of a data set. SYNC.
+     * outputs: [outputs, count] by columns. */
+    reliht_status (*predict)(backend *self, const reliht_model *model,
+                             const reliht_dataset *dataset, size_t first, size_t count,
+                             float *outputs);
+    /* relu(X W^T) of the rows W holds, as a float data set with the same targets: inputs are the
+     * live rows only, in their order. `bias` as in batch_create. SYNC. */
+    reliht_status (*embed)(backend *self, const sparse *weights, bool bias,
+                           const reliht_dataset *dataset, reliht_dataset **embedding);
+};
+
+/* Opens the backend `kind` for a context (auto: the best there is) and sets context->backend. */
+reliht_status backend_open(reliht_context *context, reliht_backend_kind kind);
+void backend_close(backend *self);
+
+/* The backends there are. */
+reliht_status backend_cpu_open(reliht_context *context, backend **out);
+
+#endif

@@ -1,0 +1,209 @@
+#include "core/context.h"
+
+#include "backend/backend.h"
+
+#include <omp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* In front of every block; as long as the alignment, so the block keeps it. */
+typedef union block_header {
+    struct {
+        uint64_t bytes;
+        memory_category category;
+    } block;
+    unsigned char alignment[64];
+} block_header;
+
+const char *reliht_status_text(reliht_status status)
+{
+    switch (status) {
+#define STATUS_TEXT(name, text) \
+    case RELIHT_##name:         \
+        return text;
+        RELIHT_STATUS_LIST(STATUS_TEXT)
+#undef STATUS_TEXT
+    }
+    return "unknown status";
+}
+
+const char *reliht_version(void)
+{
+    return RELIHT_VERSION_STRING;
+}
+
+static void *system_allocate(void *user, size_t bytes)
+{
+    (void)user;
+    return aligned_alloc(64, bytes);
+}
+
+static void system_release(void *user, void *pointer)
+{
+    (void)user;
+    free(pointer);
+}
+
+void reliht_context_options_default(reliht_context_options *options)
+{
+    *options = (reliht_context_options){.backend = RELIHT_BACKEND_AUTO};
+}
+
+reliht_status fail(reliht_context *context, reliht_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(context->message, sizeof context->message, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+static void copy_message(char *message, size_t message_bytes, const char *text)
+{
+    if (message && message_bytes)
+        snprintf(message, message_bytes, "%s", text);
+}
+
+reliht_status reliht_context_create(const reliht_context_options *options, reliht_context **context,
+                                    char *message, size_t message_bytes)
+{
+    reliht_context_options defaults;
+    reliht_context_options_default(&defaults);
+    if (!options)
+        options = &defaults;
+    *context = NULL;
+    copy_message(message, message_bytes, "");
+
+    reliht_allocator allocator = options->allocator;
+    if (!allocator.allocate != !allocator.release) {
+        copy_message(message, message_bytes, "an allocator needs both allocate and release");
+        return RELIHT_ARGUMENT;
+    }
+    if (!allocator.allocate)
+        allocator = (reliht_allocator){system_allocate, system_release, NULL};
+    if (options->threads > 4096) {
+        copy_message(message, message_bytes, "threads: at most 4096 are supported");
+        return RELIHT_ARGUMENT;
+    }
+    /* A multiple of the alignment, as aligned_alloc wants it. */
+    size_t bytes = (sizeof(reliht_context) + 63) / 64 * 64;
+    reliht_context *made = allocator.allocate(allocator.user, bytes);
+    if (!made) {
+        copy_message(message, message_bytes, "out of memory for a context");
+        return RELIHT_MEMORY;
+    }
+    memset(made, 0, sizeof *made);
+    made->allocator = allocator;
+    made->threads = options->threads ? options->threads : (uint32_t)omp_get_num_procs();
+    reliht_status status = backend_open(made, options->backend);
+    if (status) {
+        copy_message(message, message_bytes, made->message);
+        allocator.release(allocator.user, made);
+        return status;
+    }
+    *context = made;
+    return RELIHT_OK;
+}
+
+void reliht_context_destroy(reliht_context *context)
+{
+    if (!context)
+        return;
+    backend_close(context->backend);
+    context->allocator.release(context->allocator.user, context);
+}
+
+const char *reliht_context_message(const reliht_context *context)
+{
+    return context->message;
+}
+
+const char *reliht_context_backend(const reliht_context *context)
+{
+    return context->backend->operations->name;
+}
+
+const char *reliht_context_backend_details(const reliht_context *context)
+{
+    return context->backend->details;
+}
+
+reliht_status gate_allocate(reliht_context *context, memory_category category, size_t count,
+                            size_t size, const char *what, void *pointer)
+{
+    void *none = NULL;
+    memcpy(pointer, &none, sizeof none);
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2)
+        return fail(context, RELIHT_MEMORY, "%s: %zu elements of %zu bytes are more than memory",
+                    what, count, size);
+    size_t whole = sizeof(block_header) + (bytes + 63) / 64 * 64;
+    block_header *block = context->allocator.allocate(context->allocator.user, whole);
+    if (!block)
+        return fail(context, RELIHT_MEMORY, "out of memory: %s needs %zu bytes; %llu are held",
+                    what, bytes, (unsigned long long)context->total);
+    memset(block, 0, whole);
+    block->block.bytes = bytes;
+    block->block.category = category;
+    context->current[category] += bytes;
+    context->total += bytes;
+    if (context->current[category] > context->peak[category])
+        context->peak[category] = context->current[category];
+    if (context->total > context->total_peak)
+        context->total_peak = context->total;
+    void *user = block + 1;
+    memcpy(pointer, &user, sizeof user);
+    return RELIHT_OK;
+}
+
+void gate_release(reliht_context *context, void *pointer)
+{
+    if (!pointer)
+        return;
+    block_header *block = (block_header *)pointer - 1;
+    context->current[block->block.category] -= block->block.bytes;
+    context->total -= block->block.bytes;
+    context->allocator.release(context->allocator.user, block);
+}
+
+void reliht_context_memory(const reliht_context *context, reliht_memory *current,
+                           reliht_memory *peak)
+{
+#define MEMORY_COPY(name)                                \
+    if (current)                                         \
+        current->name = context->current[MEMORY_##name]; \
+    if (peak)                                            \
+        peak->name = context->peak[MEMORY_##name];
+    RELIHT_MEMORY_LIST(MEMORY_COPY)
+#undef MEMORY_COPY
+    if (current)
+        current->total = context->total;
+    if (peak)
+        peak->total = context->total_peak;
+}
+
+void reliht_context_memory_reset_peak(reliht_context *context)
+{
+    memcpy(context->peak, context->current, sizeof context->peak);
+    context->total_peak = context->total;
+}
+
+static double seconds_of(clockid_t clock)
+{
+    struct timespec time;
+    clock_gettime(clock, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+double clock_wall(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double clock_cpu(void)
+{
+    return seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+}

@@ -1,0 +1,424 @@
+/* reliht: sparse ReLU networks trained from scratch by iterative hard thresholding.
+ *
+ * A network with `hidden * inputs` possible weights, of which at most `nnz` are ever nonzero, is
+ * trained in memory that grows with `nnz`. The method is that of Fridovich-Keil & Pilanci,
+ * "A Recovery Guarantee for Sparse Neural Networks" (arXiv 2509.20323).
+ *
+ * Conventions
+ *  - Every call that can fail returns a reliht_status; RELIHT_OK is zero. On failure the sentence
+ *    that explains it is kept in the context: reliht_context_message().
+ *  - Handles are opaque and are released with their own _destroy call, which accepts NULL. A handle
+ *    belongs to the context it was made with and must be destroyed before it.
+ *  - One context serves one thread at a time; contexts share nothing, so several threads may each
+ *    use their own. The library never prints, never exits and holds no global state.
+ *  - Output handles are written only on success (RELIHT_CANCELLED counts as success where noted);
+ *    on failure they are set to NULL.
+ *  - Matrices handed over by pointer are row-major float32, [rows, columns]. `samples` n, `inputs`
+ *    d, `hidden` m, `outputs` k and `nnz` s are counts, each below 2^31 (RELIHT_MAX_DIMENSION).
+ *  - Options structs are filled by their _default call and then changed field by field.
+ */
+#ifndef RELIHT_RELIHT_H
+#define RELIHT_RELIHT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RELIHT_VERSION_MAJOR 0
+#define RELIHT_VERSION_MINOR 1
+#define RELIHT_VERSION_PATCH 0
+#define RELIHT_VERSION_STRING "0.1.0"
+
+/* Largest value of any single dimension (samples, inputs, hidden, outputs, nnz). */
+#define RELIHT_MAX_DIMENSION 2147483647u
+
+/* ---------------------------------------------------------------- status */
+
+/* name, text. The one list from which the codes and their texts are made. */
+#define RELIHT_STATUS_LIST(X)                   \
+    X(OK, "success")                            \
+    X(ARGUMENT, "invalid argument")             \
+    X(MEMORY, "out of memory")                  \
+    X(IO, "input or output failed")             \
+    X(FORMAT, "malformed file")                 \
+    X(DATA, "unusable data")                    \
+    X(NUMERIC, "numerical failure")             \
+    X(BACKEND, "backend unavailable or failed") \
+    X(CANCELLED, "cancelled by the caller")     \
+    X(UNSUPPORTED, "not supported")
+
+typedef enum reliht_status {
+#define RELIHT_STATUS_ENUM(name, text) RELIHT_##name,
+    RELIHT_STATUS_LIST(RELIHT_STATUS_ENUM)
+#undef RELIHT_STATUS_ENUM
+} reliht_status;
+
+/* Short text of a status ("out of memory"); never NULL. */
+const char *reliht_status_text(reliht_status status);
+
+/* "0.1.0", the version the library was built as. */
+const char *reliht_version(void);
+
+/* ---------------------------------------------------------------- context */
+
+typedef struct reliht_context reliht_context;
+
+typedef enum reliht_backend_kind {
+    RELIHT_BACKEND_AUTO, /* a usable GPU if the library has that backend, else the CPU */
+    RELIHT_BACKEND_CPU,
+    RELIHT_BACKEND_CUDA,
+} reliht_backend_kind;
+
+/* Where all memory of the library comes from. `allocate` returns `bytes` bytes aligned to 64, or
+ * NULL; `release` takes back what it gave. Both must be callable from the thread that uses the
+ * context. */
+typedef struct reliht_allocator {
+    void *(*allocate)(void *user, size_t bytes);
+    void (*release)(void *user, void *pointer);
+    void *user;
+} reliht_allocator;
+
+typedef struct reliht_context_options {
+    reliht_backend_kind backend; /* default: auto */
+    uint32_t threads;            /* default 0: all processors this process may use */
+    reliht_allocator allocator;  /* default: all NULL, the C library's */
+} reliht_context_options;
+
+void reliht_context_options_default(reliht_context_options *options);
+
+/* Makes a context. `options` may be NULL for the defaults. Errors: ARGUMENT, MEMORY, BACKEND. When
+ * it fails there is no context to ask, so the explanation is copied to `message` (may be NULL) of
+ * `message_bytes` bytes. */
+reliht_status reliht_context_create(const reliht_context_options *options, reliht_context **context,
+                                    char *message, size_t message_bytes);
+void reliht_context_destroy(reliht_context *context);
+
+/* The sentence that explains the last failed call; "" if none failed. Valid until the next call. */
+const char *reliht_context_message(const reliht_context *context);
+
+/* "cpu" or "cuda": the backend in use, and its details ("cpu (avx512, 2 threads)"). */
+const char *reliht_context_backend(const reliht_context *context);
+const char *reliht_context_backend_details(const reliht_context *context);
+
+/* Bytes held now and at most since the context was made (or the peaks were reset), by purpose. */
+#define RELIHT_MEMORY_LIST(X)                                                                    \
+    X(data)       /* inputs, targets, batches */                                                 \
+    X(weights)    /* nonzero weights and their gradients, generators that were given */          \
+    X(patterns)   /* activation bits: of one tile of neurons, and of the neurons with weights */ \
+    X(candidates) /* entries waiting in the top-s selector */                                    \
+    X(importance) /* count sketch */                                                             \
+    X(screening)  /* bounds that let neurons be skipped */                                       \
+    X(workspace)  /* everything else */
+
+typedef struct reliht_memory {
+#define RELIHT_MEMORY_FIELD(name) uint64_t name;
+    RELIHT_MEMORY_LIST(RELIHT_MEMORY_FIELD)
+#undef RELIHT_MEMORY_FIELD
+    uint64_t total;
+} reliht_memory;
+
+void reliht_context_memory(const reliht_context *context, reliht_memory *current,
+                           reliht_memory *peak);
+void reliht_context_memory_reset_peak(reliht_context *context);
+
+/* ---------------------------------------------------------------- data sets */
+
+/* Inputs [samples, inputs] with targets: either real values [samples, outputs] or class labels. */
+typedef struct reliht_dataset reliht_dataset;
+
+void reliht_dataset_destroy(reliht_dataset *dataset);
+size_t reliht_dataset_samples(const reliht_dataset *dataset);
+size_t reliht_dataset_inputs(const reliht_dataset *dataset);  /* without the bias input */
+size_t reliht_dataset_outputs(const reliht_dataset *dataset); /* 1: scalar; classes for labels */
+size_t reliht_dataset_classes(const reliht_dataset *dataset); /* 0: real targets; 2 may be scalar */
+float reliht_dataset_target_maximum(const reliht_dataset *dataset); /* max |y|, for the PSNR */
+float reliht_dataset_target_minimum(const reliht_dataset *dataset); /* min y */
+
+/* Copies x [samples, inputs] and y [samples, outputs]. Non-finite values are an error (DATA) that
+ * names row and column. Errors: ARGUMENT, DATA, MEMORY. */
+reliht_status reliht_dataset_from_arrays(reliht_context *context, size_t samples, size_t inputs,
+                                         const float *x, size_t outputs, const float *y,
+                                         reliht_dataset **dataset);
+
+/* Copies x and labels [samples], each in [0, classes). With two classes the targets are the scalars
+ * 0 and 1; with more, one output per class. Errors: ARGUMENT, DATA, MEMORY. */
+reliht_status reliht_dataset_from_labels(reliht_context *context, size_t samples, size_t inputs,
+                                         const float *x, const int32_t *labels, size_t classes,
+                                         reliht_dataset **dataset);
+
+/* Reads x ([n,d], or [n,...] flattened) and y from .npy files (float32, float64, uint8; int32 and
+ * int64 too for y). Integer y [n] are class labels, float y [n] or [n,k] real targets. uint8 x are
+ * divided by 255 unless `raw`. `y_path` may be NULL (targets zero; for prediction).
+ * Errors: IO, FORMAT (file and offset), DATA (non-finite; row and column), MEMORY. */
+reliht_status reliht_dataset_read_npy(reliht_context *context, const char *x_path,
+                                      const char *y_path, bool raw, reliht_dataset **dataset);
+
+/* One of the data sets the project knows: "mnist", "fashion-mnist", "cifar10". */
+typedef struct reliht_named_options {
+    const char *name;
+    const char *directory;   /* NULL: the Debian package's folder, then $RELIHT_DATA (/name) */
+    const uint32_t *classes; /* keep only these labels, renumbered 0, 1, ... in this order */
+    size_t class_count;      /* 0: all; 2 kept make a scalar problem with targets 0 and 1 */
+    bool paper_split;        /* per class, in file order over train then test: 5000, then 1000 */
+    bool raw;                /* keep 0..255; otherwise divided by 255 */
+    size_t train_limit;      /* 0: all; else at most so many training samples, in file order */
+    size_t test_limit;
+} reliht_named_options;
+
+void reliht_named_options_default(reliht_named_options *options);
+
+/* Reads both parts of a named data set; either output may be NULL if it isn't wanted.
+ * Errors: ARGUMENT (unknown name or class), IO (where it was looked for and how to get it), FORMAT,
+ * MEMORY. */
+reliht_status reliht_dataset_read_named(reliht_context *context,
+                                        const reliht_named_options *options, reliht_dataset **train,
+                                        reliht_dataset **test);
+
+/* ---------------------------------------------------------------- models */
+
+/* A sparse ReLU network: per hidden layer a sparse matrix by neuron, and an output that is either
+ * a fixed sign per neuron (fused, one output) or sparse output weights [hidden, outputs]
+ * (factored). Prediction: e_0 = x, e_l = relu(e_(l-1) W_l^T), y = sum_j sign_j e_L,j or e_L V. */
+typedef struct reliht_model reliht_model;
+
+typedef enum reliht_model_kind { RELIHT_FUSED, RELIHT_FACTORED } reliht_model_kind;
+typedef enum reliht_signs {
+    RELIHT_SIGNS_AUTO,  /* plus if no target is negative, else mixed */
+    RELIHT_SIGNS_PLUS,  /* every neuron adds: the paper's setting */
+    RELIHT_SIGNS_MIXED, /* neurons with an even number add, the odd ones subtract */
+} reliht_signs;
+
+void reliht_model_destroy(reliht_model *model);
+reliht_model_kind reliht_model_get_kind(const reliht_model *model);
+reliht_signs reliht_model_signs(const reliht_model *model); /* plus or mixed; fused only */
+size_t reliht_model_layers(const reliht_model *model);
+size_t reliht_model_inputs(const reliht_model *model); /* without the bias input */
+size_t reliht_model_outputs(const reliht_model *model);
+bool reliht_model_bias(const reliht_model *model); /* a constant input 1 ends every layer's input */
+size_t reliht_model_hidden(const reliht_model *model, size_t layer);
+size_t reliht_model_nnz(const reliht_model *model); /* all nonzeros, output weights included */
+double reliht_model_dense_bytes(const reliht_model *model); /* float32 weights of the dense twin */
+
+/* The weights of hidden layer `layer`, or of the output for `layer` == layers (factored only), as
+ * triplets sorted by (neuron, column). `nnz` is set to their number; the arrays, each of room for
+ * `capacity`, may be NULL to ask only for that. Errors: ARGUMENT. */
+reliht_status reliht_model_weights(const reliht_model *model, size_t layer, size_t capacity,
+                                   uint32_t *neuron, uint32_t *column, float *value, size_t *nnz);
+
+/* Safetensors files; README.md says what they hold. Writing goes through a temporary file beside
+ * `path`, so an existing file is replaced whole or left alone; a path that exists and is no regular
+ * file is refused. Errors: ARGUMENT, IO, FORMAT (file and offset), MEMORY. */
+reliht_status reliht_model_write(reliht_context *context, const reliht_model *model,
+                                 const char *path);
+reliht_status reliht_model_read(reliht_context *context, const char *path, reliht_model **model);
+
+/* Checks that a model could be written to `path`: its folder exists and is writable, and what is
+ * there now, if anything, is a regular file. Changes nothing. Errors: IO. */
+reliht_status reliht_model_check_path(reliht_context *context, const char *path);
+
+/* The model's metadata (solver, seed, data preprocessing, ...) as one JSON object; owned by the
+ * model. */
+const char *reliht_model_metadata(const reliht_model *model);
+
+/* y [samples, outputs] <- the network's outputs. Errors: ARGUMENT (inputs differ), MEMORY. */
+reliht_status reliht_model_predict(reliht_context *context, const reliht_model *model,
+                                   const reliht_dataset *dataset, float *y);
+
+typedef struct reliht_evaluation {
+    double mse;      /* mean over samples and outputs of (yhat - y)^2 */
+    double psnr_db;  /* 20 log10(max|y|) - 10 log10(mse); infinite if mse is 0 */
+    double loss;     /* cross-entropy if the model was trained with it, else mse */
+    double accuracy; /* fraction of right classes (argmax, or threshold 0.5); NaN without labels */
+} reliht_evaluation;
+
+reliht_status reliht_model_evaluate(reliht_context *context, const reliht_model *model,
+                                    const reliht_dataset *dataset, reliht_evaluation *evaluation);
+
+/* How much of `planted` is in `model` (same shapes), neurons compared by their numbers:
+ * support_recall = |S and S*| / |S*|, weight_rel_error = |w - w*| / |w*|. Errors: ARGUMENT. */
+reliht_status reliht_model_compare(reliht_context *context, const reliht_model *planted,
+                                   const reliht_model *model, double *support_recall,
+                                   double *weight_rel_error);
+
+/* ---------------------------------------------------------------- planted networks and images */
+
+typedef struct reliht_planted_options {
+    size_t samples, inputs, outputs; /* default 50000, 100, 1 */
+    size_t hidden, nnz, layers;      /* nnz is split evenly over the weight layers, as published */
+    bool disjoint;                   /* no input feeds two neurons (needs layers 1, outputs 1) */
+    float magnitude_minimum;         /* 0: values N(0,1); else sign * (minimum + |N(0,1)|) */
+    bool mixed;                      /* signs mixed instead of plus */
+    uint64_t seed;
+} reliht_planted_options;
+
+void reliht_planted_options_default(reliht_planted_options *options);
+
+/* Draws a network (positions uniform without replacement, values N(0,1)) and data X ~ N(0,1),
+ * y = network(X). Errors: ARGUMENT, MEMORY. */
+reliht_status reliht_planted_create(reliht_context *context, const reliht_planted_options *options,
+                                    reliht_model **planted, reliht_dataset **dataset);
+
+typedef struct reliht_image_options {
+    size_t features;       /* random Fourier features sin, cos (2 pi x.B); even; default 1500 */
+    double sigma;          /* B = sigma * N(0,1); default 2 */
+    bool unit_coordinates; /* coordinates in [0,1) instead of whole pixels (the reference's) */
+    uint64_t seed;
+} reliht_image_options;
+
+void reliht_image_options_default(reliht_image_options *options);
+
+/* Reads a PNG (grey or RGB, 8 or 16 bits; alpha is dropped) as a data set: one sample per pixel,
+ * row by row, inputs = Fourier features of its coordinates, targets = value / maximum per channel.
+ * Errors: IO, FORMAT, UNSUPPORTED, MEMORY. */
+reliht_status reliht_image_read(reliht_context *context, const char *path,
+                                const reliht_image_options *options, size_t *width, size_t *height,
+                                reliht_dataset **dataset);
+
+/* Writes values [height*width, channels] in [0,1] (clipped) as an 8-bit PNG; channels 1 or 3. */
+reliht_status reliht_image_write(reliht_context *context, const char *path, size_t width,
+                                 size_t height, size_t channels, const float *values);
+
+/* ---------------------------------------------------------------- training */
+
+typedef enum reliht_solver { RELIHT_SOLVER_AUTO, RELIHT_SOLVER_AIHT } reliht_solver;
+typedef enum reliht_loss {
+    RELIHT_LOSS_AUTO, /* cross-entropy for three or more classes, else mse */
+    RELIHT_LOSS_MSE,
+    RELIHT_LOSS_CROSS_ENTROPY,
+} reliht_loss;
+typedef enum reliht_generator {
+    RELIHT_GENERATOR_GAUSSIAN, /* dense N(0,1), the paper's */
+    RELIHT_GENERATOR_SPARSE,   /* 1 to 3 inputs, values N(0,1) */
+} reliht_generator;
+typedef enum reliht_importance {
+    RELIHT_IMPORTANCE_SKETCH,           /* count sketch in fixed point, one exact top-s */
+    RELIHT_IMPORTANCE_SKETCH_PUBLISHED, /* float32, neuron by neuron, as published; CPU only */
+    RELIHT_IMPORTANCE_MAGNITUDE,        /* the stepped weight itself; no memory of the past */
+} reliht_importance;
+typedef enum reliht_step {
+    RELIHT_STEP_AUTO,
+    RELIHT_STEP_PUBLISHED, /* factored: 0.001, 0.005 or 2, as published */
+} reliht_step;
+
+typedef struct reliht_progress {
+    size_t epoch, epochs;  /* finished, and in all (of this layer) */
+    size_t batch, batches; /* finished within the epoch under way; batch == batches: epoch done */
+    size_t layer, layers;
+    size_t nnz;
+    double loss; /* of the last step, before it */
+    double
+        evaluation_loss; /* at the end of an epoch: on the validation or training data; else NaN */
+    double step_size;
+    double seconds;
+} reliht_progress;
+
+/* Called after every step from the calling thread. Returning false cancels: the call that trains
+ * then ends with RELIHT_CANCELLED and still hands over the best model so far. */
+typedef bool (*reliht_progress_function)(void *user, const reliht_progress *progress);
+
+typedef struct reliht_train_options {
+    reliht_solver solver;         /* auto */
+    size_t hidden, nnz, layers;   /* 100, 1000, 1 */
+    size_t epochs;                /* 15 */
+    size_t batch;                 /* 0: full */
+    size_t refits;                /* internal steps on the new support, 10 (fused) */
+    uint64_t seed;                /* 0 */
+    bool convex;                  /* keep the generators fixed (fused) */
+    bool bias;                    /* a constant input 1 for every layer */
+    reliht_signs signs;           /* auto (fused) */
+    reliht_loss loss;             /* auto */
+    reliht_generator generator;   /* gaussian */
+    reliht_importance importance; /* sketch (factored) */
+    reliht_step step;             /* auto (factored) */
+    double validation;            /* share of the training data kept to choose the best by; 0 */
+    bool return_last;             /* false: the best by validation, else training loss */
+    double tolerance; /* stop when the relative residual |yhat-y|/|y| is at most this, or
+                         the weights have come to rest: |w_t - w_(t-1)| <= it * |w_t|;
+                         0: never */
+    const reliht_model *generators;    /* given generators: its first layer's rows are those of the
+                                          first neurons, the rest is drawn (fused, first layer) */
+    reliht_progress_function progress; /* may be NULL */
+    void *progress_user;
+} reliht_train_options;
+
+void reliht_train_options_default(reliht_train_options *options);
+
+/* Generators from a .npy file [hidden, inputs], for reliht_train_options.generators. Zeros are
+ * dropped. Errors: IO, FORMAT, DATA, MEMORY. */
+reliht_status reliht_generators_read_npy(reliht_context *context, const char *path,
+                                         reliht_model **generators);
+
+typedef struct reliht_train_report {
+    size_t epochs;     /* finished (of the last layer) */
+    bool converged;    /* the tolerance was met */
+    double loss_final; /* training loss of the returned model: mse or cross-entropy */
+    double seconds, cpu_seconds;
+    double seconds_sweep; /* in the sweeps over all neurons and the top-s choice */
+} reliht_train_report;
+
+/* Trains a network on `dataset`: the fused form for one output, the factored for more. `report` may
+ * be NULL. Deterministic: the same data, options and backend give the same bits for any number of
+ * threads. Errors: ARGUMENT, DATA, NUMERIC (names neuron and input), MEMORY; CANCELLED with a
+ * model.
+ */
+reliht_status reliht_train(reliht_context *context, const reliht_dataset *dataset,
+                           const reliht_train_options *options, reliht_model **model,
+                           reliht_train_report *report);
+
+/* Gaussian compressed sensing: recovers a vector of `length` with `nnz` nonzeros N(0,1) from
+ * y = A x, A [measurements, length] ~ N(0,1), whose columns are made again when needed. */
+typedef struct reliht_sense_options {
+    size_t length, nnz, measurements; /* 1000, 10, 200 */
+    size_t epochs, refits;            /* 15, 10 */
+    double tolerance;                 /* as in training; 0 */
+    uint64_t seed;
+    reliht_progress_function progress;
+    void *progress_user;
+} reliht_sense_options;
+
+typedef struct reliht_sense_report {
+    size_t epochs, nnz_used;
+    bool converged;
+    double support_recall, weight_rel_error, loss_final;
+    double seconds, cpu_seconds, seconds_sweep;
+} reliht_sense_report;
+
+void reliht_sense_options_default(reliht_sense_options *options);
+
+/* Errors: ARGUMENT, NUMERIC, MEMORY; CANCELLED with a report. */
+reliht_status reliht_sense(reliht_context *context, const reliht_sense_options *options,
+                           reliht_sense_report *report);
+
+/* ---------------------------------------------------------------- benchmark */
+
+/* One sweep (patterns from drawn generators, masked gradient, top-s choice) beside one
+ * single-precision matrix product of the same shapes (2*samples*inputs*hidden operations) by the
+ * BLAS this library was built with, on the same number of threads: medians of `repeats`
+ * interleaved runs. Errors: ARGUMENT, MEMORY. */
+typedef struct reliht_bench_sweep_options {
+    size_t samples, inputs, hidden, nnz, repeats;
+    reliht_generator generator;
+} reliht_bench_sweep_options;
+
+typedef struct reliht_bench_sweep_report {
+    double seconds_sweep, seconds_sgemm;
+    double seconds_patterns; /* part of seconds_sweep */
+} reliht_bench_sweep_report;
+
+reliht_status reliht_bench_sweep(reliht_context *context, const reliht_bench_sweep_options *options,
+                                 reliht_bench_sweep_report *report);
+
+#ifdef __cplusplus
+}
+#endif
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
+#endif
