@@ -12,7 +12,8 @@ reliht_status cpu_batch_create(backend *self, const reliht_dataset *dataset, boo
     reliht_context *context = self->context;
     batch *made;
     *out = NULL;
-    reliht_status status = gate_allocate(context, MEMORY_workspace, 1, sizeof *made, "batch", &made);
+    reliht_status status =
+        gate_allocate(context, MEMORY_workspace, 1, sizeof *made, "batch", &made);
     if (status)
         return status;
     if (capacity > dataset->samples)

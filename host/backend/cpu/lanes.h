@@ -87,8 +87,8 @@ static inline void lanes_add_double(double *sum, lanes a)
     const __m128 part[4] = {_mm256_castps256_ps128(a.low), _mm256_extractf128_ps(a.low, 1),
                             _mm256_castps256_ps128(a.high), _mm256_extractf128_ps(a.high, 1)};
     for (int i = 0; i < 4; i++)
-        _mm256_storeu_pd(sum + 4 * i, _mm256_add_pd(_mm256_loadu_pd(sum + 4 * i),
-                                                    _mm256_cvtps_pd(part[i])));
+        _mm256_storeu_pd(sum + 4 * i,
+                         _mm256_add_pd(_mm256_loadu_pd(sum + 4 * i), _mm256_cvtps_pd(part[i])));
 }
 #else
 #include <math.h>

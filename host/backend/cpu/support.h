@@ -30,8 +30,8 @@ const support_kernels *support_kernels_for(cpu_isa isa);
 typedef struct support_operator {
     cpu_backend *backend;
     const float *x;
-    size_t stride;           /* of x, a multiple of 64 */
-    const sparse *support;   /* rows: neurons; its values are not used */
+    size_t stride;            /* of x, a multiple of 64 */
+    const sparse *support;    /* rows: neurons; its values are not used */
     const uint64_t *patterns; /* [live, stride / 64] */
     reliht_signs signs;
 } support_operator;

@@ -1,0 +1,255 @@
+/* One normalised IHT step of the fused model on the CPU:
+ *     begin   r = A w - y,  g = A_S^T r,  mu = |g|^2 / |A g|^2
+ *     sweep   w <- top_s(w - mu A^T r)
+ *     refit   w_S <- w_S - mu A_S^T (A w - y), a few times
+ * Samples-sized arrays: r, r after the sweep, A g; patterns of the neurons with weights only. */
+#include "backend/cpu/iht.h"
+#include "backend/cpu/support.h"
+#include "backend/cpu/sweep.h"
+
+#include <math.h>
+#include <string.h>
+
+struct fused {
+    cpu_backend *backend;
+    fused_problem problem;
+    sparse weights;         /* w, on the support in use */
+    sparse generators;      /* weights when the step began: the generators of PATTERNS_WEIGHTS */
+    float *chosen;          /* [nnz] values after the sweep, for refits that fail */
+    float *gradient;        /* [nnz] on the support */
+    float *residual;        /* [stride] */
+    float *residual_chosen; /* [stride] at `chosen` */
+    float *image;           /* [stride] A g */
+    double *sums;           /* [chunks] */
+    uint64_t *patterns;     /* [live, words] */
+    size_t stride;          /* of the largest batch */
+    size_t samples;         /* of the batch of the step */
+    size_t words;
+    selector best;
+    sweep *sweep;
+    double step_size; /* in use; halved by the refits */
+    step_report report;
+};
+
+static reliht_context *context_of(const fused *self)
+{
+    return self->backend->base.context;
+}
+
+reliht_status cpu_fused_create(backend *on, const fused_problem *problem, fused **out)
+{
+    reliht_context *context = on->context;
+    fused *self;
+    *out = NULL;
+    reliht_status status =
+        gate_allocate(context, MEMORY_workspace, 1, sizeof *self, "fused model", &self);
+    if (status)
+        return status;
+    self->backend = (cpu_backend *)on;
+    self->problem = *problem;
+    self->stride = padded_samples(problem->samples);
+    size_t nnz = problem->nnz, live = nnz < problem->hidden ? nnz : problem->hidden;
+#define ALLOCATE(category, field, count)                                  \
+    if (!status)                                                          \
+    status = gate_allocate(context, category, count, sizeof *self->field, \
+                           #field " of a fused model", &self->field)
+    if (!status)
+        status = sparse_create(context, &self->weights, problem->hidden, problem->inputs, nnz);
+    if (!status)
+        status = sparse_create(context, &self->generators, problem->hidden, problem->inputs, nnz);
+    ALLOCATE(MEMORY_weights, chosen, nnz);
+    ALLOCATE(MEMORY_weights, gradient, nnz);
+    ALLOCATE(MEMORY_workspace, residual, self->stride);
+    ALLOCATE(MEMORY_workspace, residual_chosen, self->stride);
+    ALLOCATE(MEMORY_workspace, image, self->stride);
+    ALLOCATE(MEMORY_workspace, sums, support_chunks(self->stride));
+    ALLOCATE(MEMORY_patterns, patterns, live * (self->stride / SAMPLE_BLOCK));
+#undef ALLOCATE
+    if (!status)
+        status = selector_create(context, &self->best, nnz);
+    if (!status)
+        status = sweep_create(self->backend, problem->samples, problem->inputs, &self->sweep);
+    if (status) {
+        cpu_fused_destroy(self);
+        return status;
+    }
+    *out = self;
+    return RELIHT_OK;
+}
+
+void cpu_fused_destroy(fused *self)
+{
+    if (!self)
+        return;
+    reliht_context *context = context_of(self);
+    sparse_destroy(context, &self->weights);
+    sparse_destroy(context, &self->generators);
+    selector_destroy(context, &self->best);
+    sweep_destroy(self->sweep);
+    void *const arrays[] = {self->chosen, self->gradient, self->residual, self->residual_chosen,
+                            self->image,  self->sums,     self->patterns, self};
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        gate_release(context, arrays[i]);
+}
+
+reliht_status cpu_fused_set_weights(fused *self, const sparse *weights)
+{
+    if (weights->nnz > self->problem.nnz)
+        return fail(context_of(self), RELIHT_ARGUMENT, "%zu weights exceed the budget of %zu",
+                    weights->nnz, self->problem.nnz);
+    sparse_copy(&self->weights, weights);
+    return RELIHT_OK;
+}
+
+/* An entry that a refit took to exactly zero is in the support no longer. */
+reliht_status cpu_fused_get_weights(fused *self, sparse *weights)
+{
+    const sparse *from = &self->weights;
+    sparse_clear(weights);
+    for (size_t j = 0; j < from->live; j++)
+        for (size_t k = from->start[j]; k < from->start[j + 1]; k++)
+            if (from->value[k] != 0)
+                sparse_append(weights, from->row[j], from->column[k], from->value[k]);
+    return RELIHT_OK;
+}
+
+static generator_source generators_of(const fused *self, pattern_source source)
+{
+    return (generator_source){
+        .source = source,
+        .hidden = self->problem.hidden,
+        .inputs = self->problem.inputs,
+        .kind = self->problem.generator,
+        .seed = self->problem.seed,
+        .given = self->problem.given,
+        .weights = &self->generators,
+    };
+}
+
+static support_operator operator_of(const fused *self, const batch *data)
+{
+    return (support_operator){
+        .backend = self->backend,
+        .x = data->x,
+        .stride = data->stride,
+        .support = &self->weights,
+        .patterns = self->patterns,
+        .signs = self->problem.signs,
+    };
+}
+
+reliht_status cpu_fused_begin(fused *self, batch *data, pattern_source source)
+{
+    sparse_copy(&self->generators, &self->weights);
+    self->samples = data->samples;
+    self->words = data->stride / SAMPLE_BLOCK;
+    generator_source generators = generators_of(self, source);
+    reliht_status status = sweep_patterns(self->sweep, data, &generators, self->weights.row,
+                                          self->weights.live, self->patterns);
+    if (status)
+        return status;
+    support_operator a = operator_of(self, data);
+    double before = support_forward(&a, self->weights.value, data->y, self->residual, self->sums);
+    self->report = (step_report){.objective_before = before};
+    self->step_size = IHT_FIRST_STEP;
+    if (self->weights.nnz) {
+        double squares = support_adjoint(&a, self->residual, self->gradient);
+        double image = support_forward(&a, self->gradient, NULL, self->image, self->sums);
+        self->step_size = iht_step_size(squares, image);
+    }
+    self->report.step_size = self->step_size;
+    if (!isfinite(before) || !isfinite(self->step_size))
+        return fail(context_of(self), RELIHT_NUMERIC,
+                    "the step size is not finite (|residual|^2 = %g): inputs or targets are too "
+                    "large for single precision; scale them",
+                    before);
+    return RELIHT_OK;
+}
+
+/* Patterns of the neurons of the new support. Those of PATTERNS_WEIGHTS are among the old ones. */
+static reliht_status update_patterns(fused *self, const batch *data,
+                                     const generator_source *generators)
+{
+    if (generators->source == PATTERNS_DRAWN)
+        return sweep_patterns(self->sweep, data, generators, self->weights.row, self->weights.live,
+                              self->patterns);
+    for (size_t to = 0, from = 0; to < self->weights.live; to++, from++) {
+        while (self->generators.row[from] != self->weights.row[to])
+            from++;
+        memmove(self->patterns + to * self->words, self->patterns + from * self->words,
+                self->words * sizeof *self->patterns);
+    }
+    return RELIHT_OK;
+}
+
+reliht_status cpu_fused_sweep(fused *self, batch *data, pattern_source source)
+{
+    generator_source generators = generators_of(self, source);
+    selector_reset(&self->best);
+    reliht_status status =
+        sweep_run(self->sweep, data, &generators, self->problem.signs, self->residual,
+                  (float)self->step_size, &self->weights, &self->best);
+    if (!status)
+        status = selector_finish(context_of(self), &self->best, "neuron", "input");
+    if (status)
+        return status;
+    sparse_from_entries(&self->weights, &self->best);
+    memcpy(self->chosen, self->weights.value, self->weights.nnz * sizeof *self->chosen);
+    status = update_patterns(self, data, &generators);
+    if (status)
+        return status;
+    support_operator a = operator_of(self, data);
+    double objective =
+        support_forward(&a, self->weights.value, data->y, self->residual_chosen, self->sums);
+    memcpy(self->residual, self->residual_chosen, data->stride * sizeof *self->residual);
+    self->report.objective_chosen = self->report.objective_after = objective;
+    self->report.nnz = self->weights.nnz;
+    return RELIHT_OK;
+}
+
+/* One refit: v <- v - mu g, or back to what the sweep chose if no mu is short enough. */
+static void refit_once(fused *self, const batch *data, const support_operator *a)
+{
+    double squares = support_adjoint(a, self->residual, self->gradient);
+    if (squares == 0)
+        return;
+    double image = support_forward(a, self->gradient, NULL, self->image, self->sums);
+    sparse *weights = &self->weights;
+    if (iht_line_search(&self->step_size, squares, image)) {
+        float step = (float)self->step_size;
+        for (size_t k = 0; k < weights->nnz; k++)
+            weights->value[k] = fmaf(-step, self->gradient[k], weights->value[k]);
+        self->report.objective_after =
+            support_descend(a, self->residual, self->image, step, self->sums);
+        self->report.refits++;
+    } else {
+        memcpy(weights->value, self->chosen, weights->nnz * sizeof *weights->value);
+        memcpy(self->residual, self->residual_chosen, data->stride * sizeof *self->residual);
+        self->report.objective_after = self->report.objective_chosen;
+    }
+}
+
+reliht_status cpu_fused_refit(fused *self, batch *data, size_t refits)
+{
+    support_operator a = operator_of(self, data);
+    for (size_t i = 0; i < refits && self->weights.nnz; i++)
+        refit_once(self, data, &a);
+    return RELIHT_OK;
+}
+
+reliht_status cpu_fused_report(fused *self, step_report *report)
+{
+    *report = self->report;
+    return RELIHT_OK;
+}
+
+reliht_status cpu_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns)
+{
+    if (residual)
+        memcpy(residual, self->residual, self->samples * sizeof *residual);
+    if (gradient)
+        memcpy(gradient, self->gradient, self->weights.nnz * sizeof *gradient);
+    if (patterns)
+        memcpy(patterns, self->patterns, self->weights.live * self->words * sizeof *patterns);
+    return RELIHT_OK;
+}
