@@ -50,6 +50,7 @@ typedef struct step_report {
     double step_size;        /* before any halving in the refits */
     size_t refits;           /* accepted */
     size_t nnz;
+    double seconds_sweep; /* of the sweep and the top-s choice */
 } step_report;
 
 typedef struct factored_problem {
@@ -78,6 +79,7 @@ typedef struct factored_report {
     double loss; /* mean loss of the batch before the step */
     double step_size;
     size_t nnz;
+    double seconds_sweep; /* of the gradient of every entry and the top-s choice */
 } factored_report;
 
 typedef struct sensing_problem {

@@ -184,6 +184,7 @@ static reliht_status update_patterns(fused *self, const batch *data,
 
 reliht_status cpu_fused_sweep(fused *self, batch *data, pattern_source source)
 {
+    double start = clock_wall();
     generator_source generators = generators_of(self, source);
     selector_reset(&self->best);
     reliht_status status =
@@ -193,6 +194,7 @@ reliht_status cpu_fused_sweep(fused *self, batch *data, pattern_source source)
         status = selector_finish(context_of(self), &self->best, "neuron", "input");
     if (status)
         return status;
+    self->report.seconds_sweep = clock_wall() - start;
     sparse_from_entries(&self->weights, &self->best);
     memcpy(self->chosen, self->weights.value, self->weights.nnz * sizeof *self->chosen);
     status = update_patterns(self, data, &generators);

@@ -1,0 +1,285 @@
+/* reliht_train: checks the options, trains layer after layer on the embeddings of the layers
+ * before, and puts the model together. */
+#include "backend/backend.h"
+#include "core/rng.h"
+#include "solver/factored.h"
+#include "solver/fused.h"
+#include "solver/limits.h"
+
+#include <math.h>
+#include <string.h>
+
+void reliht_train_options_default(reliht_train_options *options)
+{
+    *options = (reliht_train_options){
+        .solver = RELIHT_SOLVER_AUTO,
+        .hidden = 100,
+        .nnz = 1000,
+        .layers = 1,
+        .epochs = 15,
+        .refits = 10,
+        .generator = RELIHT_GENERATOR_GAUSSIAN,
+        .importance = RELIHT_IMPORTANCE_SKETCH,
+    };
+}
+
+static reliht_status check_counts(reliht_context *context, const reliht_train_options *options)
+{
+    const struct {
+        const char *name;
+        size_t value, minimum;
+    } counts[] = {
+        {"hidden", options->hidden, 1}, {"nnz", options->nnz, 1},
+        {"layers", options->layers, 1}, {"epochs", options->epochs, 1},
+        {"batch", options->batch, 0},   {"refits", options->refits, 0},
+    };
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        reliht_status status =
+            check_dimension(context, counts[i].name, counts[i].value, counts[i].minimum);
+        if (status)
+            return status;
+    }
+    if (options->layers > MODEL_LAYERS_MAXIMUM)
+        return fail(context, RELIHT_ARGUMENT, "layers is %zu; at most %u are supported",
+                    options->layers, MODEL_LAYERS_MAXIMUM);
+    if (options->nnz / options->layers == 0)
+        return fail(context, RELIHT_ARGUMENT, "nnz %zu leaves nothing for some of %zu layers",
+                    options->nnz, options->layers);
+    return RELIHT_OK;
+}
+
+static reliht_status check_generators(reliht_context *context, const reliht_dataset *dataset,
+                                      const reliht_train_options *options)
+{
+    if (!options->generators)
+        return RELIHT_OK;
+    const sparse *given = &options->generators->hidden[0];
+    size_t inputs = dataset->inputs + options->bias;
+    if (given->columns != dataset->inputs && given->columns != inputs)
+        return fail(context, RELIHT_ARGUMENT,
+                    "the given generators have %zu inputs, the data %zu: they must be equal",
+                    given->columns, dataset->inputs);
+    if (given->rows > options->hidden)
+        return fail(context, RELIHT_ARGUMENT,
+                    "%zu generators are given for %zu hidden neurons; at most as many are allowed",
+                    given->rows, options->hidden);
+    return RELIHT_OK;
+}
+
+static reliht_status check_options(reliht_context *context, const reliht_dataset *dataset,
+                                   const reliht_train_options *options)
+{
+    bool fused = dataset->outputs == 1;
+    size_t inputs = dataset->inputs + options->bias;
+    reliht_status status = check_counts(context, options);
+    if (!status)
+        status = check_tolerance(context, options->tolerance);
+    if (!status)
+        status = check_generators(context, dataset, options);
+    if (status)
+        return status;
+    if (!(options->validation >= 0 && options->validation < 1))
+        return fail(context, RELIHT_ARGUMENT,
+                    "validation is %g; it is a share of the data, at least 0 and below 1",
+                    options->validation);
+    size_t possible = options->hidden * (inputs + (fused ? 0 : dataset->outputs));
+    if (options->nnz / options->layers > possible)
+        return fail(context, RELIHT_ARGUMENT,
+                    "nnz %zu is more than the %zu weights that %zu hidden neurons on %zu inputs "
+                    "can have; choose fewer nonzeros or more neurons",
+                    options->nnz / options->layers, possible, options->hidden, inputs);
+    if (fused && options->loss == RELIHT_LOSS_CROSS_ENTROPY)
+        return fail(context, RELIHT_ARGUMENT,
+                    "loss cross-entropy needs three or more classes; this problem has one output, "
+                    "use mse");
+    if (!fused && options->loss == RELIHT_LOSS_CROSS_ENTROPY && !dataset->classes)
+        return fail(context, RELIHT_ARGUMENT,
+                    "loss cross-entropy needs class labels; the targets are real values, use mse");
+    if (!fused && (options->generators || options->convex))
+        return fail(context, RELIHT_ARGUMENT,
+                    "%s is for problems with one output; this one has %zu outputs",
+                    options->generators ? "giving generators" : "convex mode", dataset->outputs);
+    return RELIHT_OK;
+}
+
+/* Splits the data by a permutation into training and validation parts. */
+static reliht_status split_validation(reliht_context *context, const reliht_dataset *dataset,
+                                      const reliht_train_options *options, reliht_dataset **train,
+                                      reliht_dataset **validation)
+{
+    size_t samples = dataset->samples;
+    size_t kept = (size_t)llround(options->validation * (double)samples);
+    if (kept == 0 || kept == samples)
+        return fail(context, RELIHT_ARGUMENT,
+                    "validation %g of %zu samples leaves %zu to train on and %zu to validate with",
+                    options->validation, samples, samples - kept, kept);
+    uint32_t *order = NULL;
+    reliht_status status = gate_allocate(context, MEMORY_workspace, samples, sizeof *order,
+                                         "order of the samples", &order);
+    if (status)
+        return status;
+    rng_permutation(options->seed, RNG_VALIDATION, 0, (uint32_t)samples, order);
+    status = dataset_subset(dataset, order, kept, validation);
+    if (!status)
+        status = dataset_subset(dataset, order + kept, samples - kept, train);
+    gate_release(context, order);
+    return status;
+}
+
+/* Columns of a layer trained on an embedding are places among the live neurons of the layer before;
+ * the model names those neurons. The bias input stays last. */
+static void rename_columns(sparse *weights, const sparse *below)
+{
+    for (size_t k = 0; k < weights->nnz; k++) {
+        uint32_t column = weights->column[k];
+        weights->column[k] = column < below->live ? below->row[column] : (uint32_t)below->rows;
+    }
+    weights->columns = weights->columns - below->live + below->rows;
+}
+
+/* What the layers are trained on in turn; owned unless it is the caller's data set. */
+typedef struct layer_data {
+    const reliht_dataset *train, *validation;
+    reliht_dataset *owned_train, *owned_validation;
+} layer_data;
+
+static void layer_data_release(layer_data *data)
+{
+    reliht_dataset_destroy(data->owned_train);
+    reliht_dataset_destroy(data->owned_validation);
+    *data = (layer_data){0};
+}
+
+/* Replaces the data by its embedding through `weights`. */
+static reliht_status embed_data(reliht_context *context, const sparse *weights, bool bias,
+                                layer_data *data)
+{
+    const backend_operations *operations = context->backend->operations;
+    layer_data embedded = {0};
+    reliht_status status =
+        operations->embed(context->backend, weights, bias, data->train, &embedded.owned_train);
+    if (!status && data->validation)
+        status = operations->embed(context->backend, weights, bias, data->validation,
+                                   &embedded.owned_validation);
+    layer_data_release(data);
+    *data = embedded;
+    data->train = data->owned_train;
+    data->validation = data->owned_validation;
+    return status;
+}
+
+static reliht_status train_layer(reliht_context *context, const layer_data *data,
+                                 const reliht_train_options *options, size_t layer,
+                                 reliht_model *model, reliht_train_report *report)
+{
+    reliht_train_options own = *options;
+    size_t inputs = data->train->inputs + options->bias;
+    own.nnz = options->nnz / options->layers;
+    own.seed = options->seed + layer * UINT64_C(0x9E3779B97F4A7C15);
+    own.signs = model->signs;
+    own.loss = model->loss;
+    if (layer > 0)
+        own.generators = NULL;
+    size_t possible =
+        options->hidden * (inputs + (model->kind == RELIHT_FACTORED ? model->outputs : 0));
+    if (own.nnz > possible)
+        own.nnz = possible; /* few neurons of the layer before are alive */
+    sparse *weights = &model->hidden[layer];
+    sparse_destroy(context, &model->output);
+    reliht_status status = sparse_create(context, weights, options->hidden, inputs, own.nnz);
+    model->layers = layer + 1;
+    if (!status && model->kind == RELIHT_FUSED)
+        return fused_train(context, data->train, data->validation, &own, layer, options->layers,
+                           weights, report);
+    if (!status)
+        status = sparse_create(context, &model->output, options->hidden, model->outputs, own.nnz);
+    if (!status)
+        status = factored_train(context, data->train, data->validation, &own, layer,
+                                options->layers, weights, &model->output, report);
+    return status;
+}
+
+/* CANCELLED leaves the model with the layers trained so far. */
+static reliht_status train_layers(reliht_context *context, const reliht_dataset *dataset,
+                                  const reliht_train_options *options, reliht_model *model,
+                                  reliht_train_report *report)
+{
+    layer_data data = {.train = dataset};
+    reliht_status status = RELIHT_OK;
+    if (options->validation > 0) {
+        status =
+            split_validation(context, dataset, options, &data.owned_train, &data.owned_validation);
+        data.train = data.owned_train;
+        data.validation = data.owned_validation;
+    }
+    for (size_t layer = 0; !status && layer < options->layers; layer++) {
+        sparse below = {0}; /* live neurons of the layer before, as columns of this one's data */
+        if (layer > 0) {
+            below = model->hidden[layer - 1];
+            status = embed_data(context, &below, options->bias, &data);
+            if (status)
+                break;
+        }
+        status = train_layer(context, &data, options, layer, model, report);
+        if (layer > 0 && (!status || status == RELIHT_CANCELLED))
+            rename_columns(&model->hidden[layer], &below);
+    }
+    layer_data_release(&data);
+    return status;
+}
+
+static reliht_loss loss_of(const reliht_dataset *dataset, reliht_loss wanted)
+{
+    if (wanted != RELIHT_LOSS_AUTO)
+        return wanted;
+    return dataset->outputs > 1 && dataset->classes ? RELIHT_LOSS_CROSS_ENTROPY : RELIHT_LOSS_MSE;
+}
+
+static reliht_signs signs_of(const reliht_dataset *dataset, reliht_signs wanted)
+{
+    if (wanted != RELIHT_SIGNS_AUTO)
+        return wanted;
+    return dataset->target_minimum < 0 ? RELIHT_SIGNS_MIXED : RELIHT_SIGNS_PLUS;
+}
+
+reliht_status reliht_train(reliht_context *context, const reliht_dataset *dataset,
+                           const reliht_train_options *options, reliht_model **model,
+                           reliht_train_report *report)
+{
+    reliht_train_report own_report;
+    if (!report)
+        report = &own_report;
+    *report = (reliht_train_report){0};
+    *model = NULL;
+    reliht_status status = check_options(context, dataset, options);
+    if (status)
+        return status;
+    double wall = clock_wall(), cpu = clock_cpu();
+    bool fused = dataset->outputs == 1;
+    reliht_model *made;
+    status = model_create(context, fused ? RELIHT_FUSED : RELIHT_FACTORED, dataset->inputs,
+                          dataset->outputs, options->bias, &made);
+    if (status)
+        return status;
+    made->signs = fused ? signs_of(dataset, options->signs) : RELIHT_SIGNS_PLUS;
+    made->loss = loss_of(dataset, options->loss);
+    made->preparation = dataset->preparation;
+    status = train_layers(context, dataset, options, made, report);
+    report->seconds = clock_wall() - wall;
+    report->cpu_seconds = clock_cpu() - cpu;
+    if (!status || status == RELIHT_CANCELLED) {
+        reliht_evaluation evaluation;
+        reliht_status last = model_describe(made, "aiht", options->seed, options->nnz);
+        if (!last)
+            last = reliht_model_evaluate(context, made, dataset, &evaluation);
+        if (!last)
+            report->loss_final = evaluation.loss;
+        status = last ? last : status;
+    }
+    if (status && status != RELIHT_CANCELLED) {
+        reliht_model_destroy(made);
+        return status;
+    }
+    *model = made;
+    return status;
+}
