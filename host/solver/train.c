@@ -69,7 +69,7 @@ static reliht_status check_generators(reliht_context *context, const reliht_data
 static reliht_status check_options(reliht_context *context, const reliht_dataset *dataset,
                                    const reliht_train_options *options)
 {
-    bool fused = dataset->outputs == 1;
+    bool scalar = dataset->outputs == 1;
     size_t inputs = dataset->inputs + options->bias;
     reliht_status status = check_counts(context, options);
     if (!status)
@@ -82,20 +82,20 @@ static reliht_status check_options(reliht_context *context, const reliht_dataset
         return fail(context, RELIHT_ARGUMENT,
                     "validation is %g; it is a share of the data, at least 0 and below 1",
                     options->validation);
-    size_t possible = options->hidden * (inputs + (fused ? 0 : dataset->outputs));
+    size_t possible = options->hidden * (inputs + (scalar ? 0 : dataset->outputs));
     if (options->nnz / options->layers > possible)
         return fail(context, RELIHT_ARGUMENT,
                     "nnz %zu is more than the %zu weights that %zu hidden neurons on %zu inputs "
                     "can have; choose fewer nonzeros or more neurons",
                     options->nnz / options->layers, possible, options->hidden, inputs);
-    if (fused && options->loss == RELIHT_LOSS_CROSS_ENTROPY)
+    if (scalar && options->loss == RELIHT_LOSS_CROSS_ENTROPY)
         return fail(context, RELIHT_ARGUMENT,
                     "loss cross-entropy needs three or more classes; this problem has one output, "
                     "use mse");
-    if (!fused && options->loss == RELIHT_LOSS_CROSS_ENTROPY && !dataset->classes)
+    if (!scalar && options->loss == RELIHT_LOSS_CROSS_ENTROPY && !dataset->classes)
         return fail(context, RELIHT_ARGUMENT,
                     "loss cross-entropy needs class labels; the targets are real values, use mse");
-    if (!fused && (options->generators || options->convex))
+    if (!scalar && (options->generators || options->convex))
         return fail(context, RELIHT_ARGUMENT,
                     "%s is for problems with one output; this one has %zu outputs",
                     options->generators ? "giving generators" : "convex mode", dataset->outputs);
@@ -255,13 +255,13 @@ reliht_status reliht_train(reliht_context *context, const reliht_dataset *datase
     if (status)
         return status;
     double wall = clock_wall(), cpu = clock_cpu();
-    bool fused = dataset->outputs == 1;
+    bool scalar = dataset->outputs == 1;
     reliht_model *made;
-    status = model_create(context, fused ? RELIHT_FUSED : RELIHT_FACTORED, dataset->inputs,
+    status = model_create(context, scalar ? RELIHT_FUSED : RELIHT_FACTORED, dataset->inputs,
                           dataset->outputs, options->bias, &made);
     if (status)
         return status;
-    made->signs = fused ? signs_of(dataset, options->signs) : RELIHT_SIGNS_PLUS;
+    made->signs = scalar ? signs_of(dataset, options->signs) : RELIHT_SIGNS_PLUS;
     made->loss = loss_of(dataset, options->loss);
     made->preparation = dataset->preparation;
     status = train_layers(context, dataset, options, made, report);
