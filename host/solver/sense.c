@@ -70,6 +70,7 @@ static reliht_status run_steps(reliht_context *context, const reliht_sense_optio
         if (epoch == 0)
             target = step.objective_before;
         report->epochs = epoch + 1;
+        report->seconds_sweep += step.seconds_sweep;
         report->nnz_used = step.nnz;
         report->loss_final = step.objective_after / (double)options->measurements;
         const reliht_progress progress = {

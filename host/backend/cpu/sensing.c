@@ -2,6 +2,7 @@
  * whose column c is rng_normals(seed, RNG_SENSE_MATRIX, c, measurements). Columns are drawn
  * whenever they are needed, one per thread at a time; only those of the support are kept, for the
  * refits: measurements * nnz floats. */
+#include "backend/cpu/cpu.h"
 #include "backend/cpu/iht.h"
 #include "core/rng.h"
 
