@@ -245,6 +245,15 @@ reliht_status file_read(file_reader *reader, void *bytes, size_t count)
     return RELIHT_OK;
 }
 
+reliht_status file_seek(file_reader *reader, uint64_t offset)
+{
+    if (lseek(reader->file, (off_t)offset, SEEK_SET) < 0)
+        return fail(reader->context, RELIHT_IO, "%s: cannot go to byte %llu: %s", reader->path,
+                    (unsigned long long)offset, strerror(errno));
+    reader->offset = offset;
+    return RELIHT_OK;
+}
+
 uint64_t file_remaining(const file_reader *reader)
 {
     return reader->size > reader->offset ? reader->size - reader->offset : 0;

@@ -50,6 +50,8 @@ typedef struct file_reader {
 reliht_status file_open_read(reliht_context *context, const char *path, file_reader *reader);
 /* Exactly `count` bytes. A file that ends before is FORMAT and names the offset; IO. */
 reliht_status file_read(file_reader *reader, void *bytes, size_t count);
+/* The next read begins at `offset`, at most `size`. IO. */
+reliht_status file_seek(file_reader *reader, uint64_t offset);
 /* Bytes that are left by the size the file had when it was opened. */
 uint64_t file_remaining(const file_reader *reader);
 void file_close_read(file_reader *reader);

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 typedef enum rng_purpose {
-    RNG_INPUTS = 1,        /* planted X: row = sample */
+    RNG_INPUTS = 1,        /* planted X: row = input, index = sample */
     RNG_POSITIONS,         /* planted weights: positions */
     RNG_VALUES,            /* planted weights: values */
     RNG_GENERATOR,         /* generators: row = neuron, dense or values of a sparse one */

@@ -1,14 +1,15 @@
-/* Rows into columns: column[c * stride + first + r] = row[r * inputs + c], in tiles that stay in
- * the first-level cache. */
+/* Rows into columns, in tiles that stay in the first-level cache. */
 #ifndef RELIHT_DATA_COLUMNS_H
 #define RELIHT_DATA_COLUMNS_H
 
-#include "data/dataset.h"
+#include <stddef.h>
+#include <stdint.h>
 
-/* Puts `count` rows [count, inputs] into samples first .. first + count - 1 of a float or byte data
- * set. Parallel over columns. */
-void columns_from_floats(reliht_dataset *dataset, size_t first, size_t count, const float *rows);
-void columns_from_bytes(reliht_dataset *dataset, size_t first, size_t count,
-                        const unsigned char *rows);
+/* to[c * stride + r] = rows[r * columns + c] for `count` rows. `to` may point into the middle of
+ * longer columns. Parallel over columns. */
+void columns_from_floats(uint32_t threads, const float *rows, size_t count, size_t columns,
+                         float *to, size_t stride);
+void columns_from_bytes(uint32_t threads, const unsigned char *rows, size_t count, size_t columns,
+                        unsigned char *to, size_t stride);
 
 #endif
