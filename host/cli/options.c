@@ -1,0 +1,553 @@
+/* The table of options, their parsing (popt splits the words, the values are read strictly here)
+ * and the help made from both. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <popt.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum option_kind { FLAG, COUNT, REAL, TEXT, CHOICE, CLASSES } option_kind;
+
+typedef enum option_group {
+    GROUP_DATA,
+    GROUP_NETWORK,
+    GROUP_TRAINING,
+    GROUP_OUTPUT,
+    GROUP_PROGRAM,
+    GROUPS
+} option_group;
+
+static const char *const GROUP_NAMES[GROUPS] = {
+    "Data:", "Network:", "Solver:", "Files and output:", "Program:"};
+
+struct option {
+    const char *name;
+    const char *argument; /* what help calls the value; NULL for a flag */
+    option_group group;
+    option_kind kind;
+    size_t offset;           /* of the field in settings */
+    double minimum, maximum; /* of a count or real */
+    const char *choices;     /* words of a choice, separated by | */
+    int commands;            /* bits */
+    const char *unset;       /* what happens when it is not given and has no default */
+    const char *help;
+};
+
+#define FIELD(name) offsetof(struct settings, name)
+#define DIMENSION_MAXIMUM ((double)RELIHT_MAX_DIMENSION)
+#define NETWORKS (TRAIN | PLANTED | INR)
+#define RUNS (NETWORKS | SENSE)
+#define APPLIES (EVAL | PREDICT)
+#define ALL (RUNS | APPLIES | INFO | BENCH)
+
+/* clang-format off */
+static const struct option OPTIONS[] = {
+    /* ---- data */
+    {"data", "NAME", GROUP_DATA, CHOICE, FIELD(data), 0, 0, "fashion-mnist|mnist|cifar10",
+     TRAIN | APPLIES, "none: give this or --x",
+     "The data set: fashion-mnist, mnist or cifar10"},
+    {"data-dir", "DIR", GROUP_DATA, TEXT, FIELD(data_dir), 0, 0, NULL, TRAIN | APPLIES,
+     "the Debian package's folder, then $RELIHT_DATA/NAME",
+     "Folder that holds the files of --data"},
+    {"x", "X.npy", GROUP_DATA, TEXT, FIELD(x), 0, 0, NULL, TRAIN | APPLIES, "none",
+     "Inputs [samples, inputs] instead of --data: float32, float64 or uint8"},
+    {"y", "Y.npy", GROUP_DATA, TEXT, FIELD(y), 0, 0, NULL, TRAIN | EVAL, "none",
+     "Targets of --x: integers [samples] are class labels, floats [samples] or "
+     "[samples, outputs] are values"},
+    {"x-test", "X.npy", GROUP_DATA, TEXT, FIELD(x_test), 0, 0, NULL, TRAIN, "none",
+     "Inputs to test on after training with --x"},
+    {"y-test", "Y.npy", GROUP_DATA, TEXT, FIELD(y_test), 0, 0, NULL, TRAIN, "none",
+     "Targets of --x-test"},
+    {"classes", "LIST", GROUP_DATA, CLASSES, FIELD(classes), 0, 4294967295.0, NULL,
+     TRAIN | APPLIES, "all",
+     "Keep only these labels of --data, as in 0,1; two of them make a problem with one output "
+     "and targets 0 and 1"},
+    {"split", "NAME", GROUP_DATA, CHOICE, FIELD(split), 0, 0, "standard|paper", TRAIN | APPLIES,
+     NULL,
+     "standard: the training and test parts as published with --data; paper: per class, in file "
+     "order over both, the first 5000 for training and the next 1000 for testing"},
+    {"part", "NAME", GROUP_DATA, CHOICE, FIELD(part), 0, 0, "test|train", APPLIES, NULL,
+     "Which part of --data to use: test or train"},
+    {"raw", NULL, GROUP_DATA, FLAG, FIELD(raw), 0, 0, NULL, TRAIN | APPLIES, NULL,
+     "Keep bytes as 0..255 instead of dividing them by 255"},
+    {"train-limit", "N", GROUP_DATA, COUNT, FIELD(train_limit), 1, DIMENSION_MAXIMUM, NULL,
+     TRAIN | APPLIES, "all", "Use at most N training samples of --data, in file order"},
+    {"test-limit", "N", GROUP_DATA, COUNT, FIELD(test_limit), 1, DIMENSION_MAXIMUM, NULL,
+     TRAIN | APPLIES, "all", "Use at most N test samples of --data, in file order"},
+    {"image", "FILE.png", GROUP_DATA, TEXT, FIELD(image), 0, 0, NULL, INR | APPLIES,
+     "none", "The image, grey or RGB (eval and predict: of a model that inr has fitted)"},
+    {"features", "N", GROUP_DATA, COUNT, FIELD(features), 2, DIMENSION_MAXIMUM, NULL, INR, NULL,
+     "Random Fourier features of each pixel's coordinates; an even number"},
+    {"sigma", "R", GROUP_DATA, REAL, FIELD(sigma), 0, 1e6, NULL, INR, NULL,
+     "Standard deviation of the features' frequencies"},
+    {"coordinates", "KIND", GROUP_DATA, CHOICE, FIELD(coordinates), 0, 0, "pixel|unit", INR, NULL,
+     "pixel: whole numbers; unit: scaled to [0, 1)"},
+    {"samples", "N", GROUP_DATA, COUNT, FIELD(samples), 1, DIMENSION_MAXIMUM, NULL,
+     PLANTED | BENCH, "a table of three shapes", "Number of samples"},
+    {"inputs", "D", GROUP_DATA, COUNT, FIELD(inputs), 1, DIMENSION_MAXIMUM, NULL,
+     PLANTED | BENCH, "a table of three shapes", "Number of inputs"},
+    {"outputs", "K", GROUP_DATA, COUNT, FIELD(outputs), 1, DIMENSION_MAXIMUM, NULL, PLANTED, NULL,
+     "Number of outputs"},
+    {"planted-hidden", "K", GROUP_DATA, COUNT, FIELD(planted_hidden), 1, DIMENSION_MAXIMUM, NULL,
+     PLANTED, "as --hidden",
+     "Neurons of the planted network, at most --hidden; with --convex the others get drawn "
+     "generators"},
+    {"disjoint", NULL, GROUP_DATA, FLAG, FIELD(disjoint), 0, 0, NULL, PLANTED, NULL,
+     "No input feeds two planted neurons"},
+    {"magnitude-minimum", "R", GROUP_DATA, REAL, FIELD(magnitude_minimum), 0, 1e6, NULL, PLANTED,
+     NULL, "Planted weights are +-(R + |N(0,1)|); 0: N(0,1)"},
+    {"length", "N", GROUP_DATA, COUNT, FIELD(length), 1, DIMENSION_MAXIMUM, NULL, SENSE, NULL,
+     "Length of the vector to recover"},
+    {"measurements", "N", GROUP_DATA, COUNT, FIELD(measurements), 1, DIMENSION_MAXIMUM, NULL,
+     SENSE, NULL, "Number of Gaussian measurements of it"},
+    /* ---- network */
+    {"hidden", "M", GROUP_NETWORK, COUNT, FIELD(hidden), 1, DIMENSION_MAXIMUM, NULL,
+     NETWORKS | BENCH, "a table of three shapes", "Hidden neurons of each layer"},
+    {"nnz", "S", GROUP_NETWORK, COUNT, FIELD(nnz), 1, DIMENSION_MAXIMUM, NULL, RUNS | BENCH, NULL,
+     "At most this many weights are nonzero, over all layers"},
+    {"layers", "L", GROUP_NETWORK, COUNT, FIELD(layers), 1, 64, NULL, NETWORKS, NULL,
+     "Hidden layers, trained one after the other with nnz/layers weights each"},
+    {"bias", NULL, GROUP_NETWORK, FLAG, FIELD(bias), 0, 0, NULL, NETWORKS, NULL,
+     "Add a constant input to every layer"},
+    {"signs", "KIND", GROUP_NETWORK, CHOICE, FIELD(signs), 0, 0, "auto|plus|mixed", NETWORKS, NULL,
+     "Output signs of the neurons (one output): plus, mixed (half of them subtract), or auto: "
+     "plus if no target is negative, else mixed"},
+    {"convex", NULL, GROUP_NETWORK, FLAG, FIELD(convex), 0, 0, NULL, NETWORKS, NULL,
+     "Keep the generators fixed (one output): the setting of the recovery guarantee. In planted "
+     "the planted neurons are given as generators"},
+    {"generator", "KIND", GROUP_NETWORK, CHOICE, FIELD(generator), 0, 0, "gaussian|sparse",
+     NETWORKS | BENCH, "both",
+     "Generators are drawn dense (gaussian, the published choice) or with 1 to 3 nonzeros "
+     "(sparse)"},
+    {"generators", "H.npy", GROUP_NETWORK, TEXT, FIELD(generators), 0, 0, NULL, NETWORKS,
+     "drawn", "Generators [hidden, inputs] to start from"},
+    /* ---- solver */
+    {"solver", "NAME", GROUP_TRAINING, CHOICE, FIELD(solver), 0, 0, "auto|aiht", RUNS, NULL,
+     "aiht: the published algorithm; auto: the best there is for the task, at present aiht"},
+    {"epochs", "E", GROUP_TRAINING, COUNT, FIELD(epochs), 1, DIMENSION_MAXIMUM, NULL, RUNS, NULL,
+     "Passes over the data; with --batch 0 an epoch is one step"},
+    {"batch", "B", GROUP_TRAINING, COUNT, FIELD(batch), 0, DIMENSION_MAXIMUM, NULL, NETWORKS,
+     "500 with more than 20000 training samples, else 0",
+     "Samples of a step; 0: all of them"},
+    {"refits", "N", GROUP_TRAINING, COUNT, FIELD(refits), 0, 1e6, NULL, RUNS, NULL,
+     "Steps on the new support alone after each step (one output)"},
+    {"loss", "NAME", GROUP_TRAINING, CHOICE, FIELD(loss), 0, 0, "auto|mse|cross-entropy",
+     TRAIN | PLANTED | INR, NULL,
+     "mse, cross-entropy, or auto: cross-entropy for three or more classes, else mse"},
+    {"importance", "KIND", GROUP_TRAINING, CHOICE, FIELD(importance), 0, 0,
+     "sketch|sketch-published|magnitude", NETWORKS, NULL,
+     "What the choice of nonzeros goes by (several outputs): sketch, a count sketch of all "
+     "updates; sketch-published, the same as published, neuron by neuron; magnitude, the weights "
+     "themselves"},
+    {"step", "KIND", GROUP_TRAINING, CHOICE, FIELD(step), 0, 0, "auto|published", NETWORKS, NULL,
+     "Step size (several outputs): auto, from the data; published, the constants 0.001, 0.005 "
+     "or 2"},
+    {"validation", "F", GROUP_TRAINING, REAL, FIELD(validation), 0, 0.9, NULL, NETWORKS, NULL,
+     "Share of the training data kept apart to choose the best epoch by; 0: none, the training "
+     "loss decides"},
+    {"return", "WHICH", GROUP_TRAINING, CHOICE, FIELD(returned), 0, 0, "best|last", NETWORKS, NULL,
+     "The network of the best or of the last epoch"},
+    {"tolerance", "R", GROUP_TRAINING, REAL, FIELD(tolerance), 0, 1, NULL, RUNS, NULL,
+     "Stop when the relative residual or the relative change of the weights is at most R; "
+     "0: never"},
+    {"seed", "N", GROUP_TRAINING, COUNT, FIELD(seed), 0, 9223372036854775807.0, NULL,
+     RUNS, NULL, "Seed of everything that is drawn; the same seed gives the same result"},
+    {"repeats", "N", GROUP_TRAINING, COUNT, FIELD(repeats), 1, 100000, NULL, BENCH, NULL,
+     "Interleaved runs of each shape, of which the median counts"},
+    /* ---- files and output */
+    {"model", "FILE", GROUP_OUTPUT, TEXT, FIELD(model), 0, 0, NULL, NETWORKS | APPLIES | INFO,
+     "none", "The model, a safetensors file: written by train, planted and inr, read by eval, "
+     "predict and info"},
+    {"log", "FILE.jsonl", GROUP_OUTPUT, TEXT, FIELD(log), 0, 0, NULL, RUNS, "none",
+     "Write one JSON object per epoch"},
+    {"out", "FILE", GROUP_OUTPUT, TEXT, FIELD(out), 0, 0, NULL, INR | PREDICT, "none",
+     "inr: the fitted image as PNG; predict: the outputs as .npy (the image, if it ends in .png "
+     "and the model is of inr); without it predict prints a line per sample"},
+    {"picture", "FILE.png", GROUP_OUTPUT, TEXT, FIELD(picture), 0, 0, NULL, TRAIN, "none",
+     "Draw what was learned from image data: the templates of the classes (several outputs) and "
+     "the weights of the strongest neurons; orange adds, blue subtracts"},
+    {"json", NULL, GROUP_OUTPUT, FLAG, FIELD(json), 0, 0, NULL, ALL, NULL,
+     "Print the result as one JSON object, the last line of standard output"},
+    {"quiet", NULL, GROUP_OUTPUT, FLAG, FIELD(quiet), 0, 0, NULL, RUNS | APPLIES | BENCH, NULL,
+     "No progress on standard error"},
+    /* ---- program */
+    {"backend", "NAME", GROUP_PROGRAM, CHOICE, FIELD(backend), 0, 0, "auto|cpu|cuda", ALL, NULL,
+     "Where to compute: cpu, cuda, or auto: a usable GPU if there is one, else the CPU"},
+    {"threads", "T", GROUP_PROGRAM, COUNT, FIELD(threads), 0, 65536, NULL, ALL, NULL,
+     "Threads; 0: all processors. Results do not depend on it"},
+};
+/* clang-format on */
+#define OPTION_COUNT (sizeof OPTIONS / sizeof OPTIONS[0])
+
+enum { VALUE_HELP = 1, VALUE_FIRST = 1000 }; /* popt's numbers for --help and OPTIONS[0] */
+
+/* ---------------------------------------------------------------- defaults */
+
+static void settings_defaults(const struct command *command, struct settings *settings)
+{
+    memset(settings, 0, sizeof *settings);
+    settings->batch = UNSET_COUNT;
+    settings->train_limit = settings->test_limit = UNSET_COUNT;
+    settings->samples = settings->inputs = settings->planted_hidden = UNSET_COUNT;
+    settings->data = UNSET_CHOICE;
+    command->defaults(settings);
+}
+
+void settings_release(struct settings *settings)
+{
+    for (size_t i = 0; i < settings->owned_count; i++)
+        free(settings->owned[i]);
+    settings->owned_count = 0;
+}
+
+/* ---------------------------------------------------------------- values */
+
+/* Copies word number `index` of "a|b|c" into `word`; false after the last. */
+static bool choice_at(const char *choices, int index, char word[32])
+{
+    for (; index > 0; index--) {
+        choices = strchr(choices, '|');
+        if (!choices)
+            return false;
+        choices++;
+    }
+    size_t length = strcspn(choices, "|");
+    memcpy(word, choices, length);
+    word[length] = 0;
+    return true;
+}
+
+/* Digits alone, no sign or space (strtoull would take "-1" and " 1"). */
+static bool read_count(const char *text, double minimum, double maximum, uint64_t *value)
+{
+    if (!*text || text[strspn(text, "0123456789")])
+        return false;
+    errno = 0;
+    unsigned long long number = strtoull(text, NULL, 10);
+    if (errno || (double)number < minimum || (double)number > maximum || number > INT64_MAX)
+        return false;
+    *value = number;
+    return true;
+}
+
+static bool read_real(const char *text, double minimum, double maximum, double *value)
+{
+    char *end;
+    if (!strchr("+-.0123456789", *text) || !*text)
+        return false;
+    errno = 0;
+    double number = strtod(text, &end);
+    if (*end || errno || !isfinite(number) || number < minimum || number > maximum)
+        return false;
+    *value = number;
+    return true;
+}
+
+static bool read_choice(const char *text, const char *choices, int *value)
+{
+    char word[32];
+    for (int i = 0; choice_at(choices, i, word); i++) {
+        if (!strcmp(word, text)) {
+            *value = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "3,5,8": labels without repetition. */
+static bool read_classes(const char *text, class_list *list)
+{
+    list->count = 0;
+    while (true) {
+        char digits[11];
+        size_t length = strcspn(text, ",");
+        uint64_t value;
+        if (length >= sizeof digits || list->count == CLASSES_MAXIMUM)
+            return false;
+        memcpy(digits, text, length);
+        digits[length] = 0;
+        if (!read_count(digits, 0, UINT32_MAX, &value))
+            return false;
+        for (size_t i = 0; i < list->count; i++) {
+            if (list->values[i] == value)
+                return false;
+        }
+        list->values[list->count++] = (uint32_t)value;
+        if (!text[length])
+            return list->count >= 2;
+        text += length + 1;
+    }
+}
+
+static bool read_value(const struct option *option, const char *text, struct settings *settings)
+{
+    void *field = (char *)settings + option->offset;
+    switch (option->kind) {
+    case FLAG:
+        *(bool *)field = true;
+        return true;
+    case COUNT:
+        return read_count(text, option->minimum, option->maximum, field);
+    case REAL:
+        return read_real(text, option->minimum, option->maximum, field);
+    case CHOICE:
+        return read_choice(text, option->choices, field);
+    case CLASSES:
+        return read_classes(text, field);
+    case TEXT:
+        *(const char **)field = text;
+        return *text != 0;
+    }
+    return false;
+}
+
+/* What would have been right, "a whole number from 1 to 64". */
+static const char *allowed(const struct option *option, char *text, size_t bytes)
+{
+    switch (option->kind) {
+    case COUNT:
+        snprintf(text, bytes, "a whole number from %.0f to %llu", option->minimum,
+                 option->maximum < 0x1p63 ? (unsigned long long)option->maximum : INT64_MAX);
+        break;
+    case REAL:
+        snprintf(text, bytes, "a number from %g to %g", option->minimum, option->maximum);
+        break;
+    case CHOICE: {
+        size_t length = 0;
+        char word[32];
+        for (int i = 0; choice_at(option->choices, i, word) && length < bytes; i++)
+            length +=
+                (size_t)snprintf(text + length, bytes - length, "%s%s", i ? ", " : "one of ", word);
+        break;
+    }
+    case CLASSES:
+        snprintf(text, bytes, "two or more different labels separated by commas, as in 0,1");
+        break;
+    default:
+        snprintf(text, bytes, "a name that is not empty");
+    }
+    return text;
+}
+
+const char *choice_word(const struct settings *settings, size_t offset)
+{
+    static const char *const none = "";
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (OPTIONS[i].offset != offset || OPTIONS[i].kind != CHOICE)
+            continue;
+        int value = *(const int *)((const char *)settings + offset);
+        const char *word = OPTIONS[i].choices;
+        if (value == UNSET_CHOICE)
+            return none;
+        for (; value > 0; value--)
+            word = strchr(word, '|') + 1;
+        return word;
+    }
+    return none;
+}
+
+/* ---------------------------------------------------------------- popt */
+
+/* The command's options as popt tables, one per group, and one that includes them all. */
+typedef struct popt_tables {
+    struct poptOption groups[GROUPS][OPTION_COUNT + 2];
+    struct poptOption all[GROUPS + 1];
+    char *texts[OPTION_COUNT];
+    size_t text_count;
+} popt_tables;
+
+/* What eval and predict take from the model's metadata unless it is given. */
+static bool taken_from_model(const struct option *option)
+{
+    return option->offset == FIELD(data) || option->offset == FIELD(classes) ||
+           option->offset == FIELD(split) || option->offset == FIELD(raw);
+}
+
+/* The default of an option as help shows it. */
+static void default_text(const struct command *command, const struct option *option,
+                         const struct settings *settings, char *text, size_t bytes)
+{
+    const void *field = (const char *)settings + option->offset;
+    const char *unset = option->unset ? option->unset : "none";
+    char word[32];
+    if (command->bit & APPLIES && taken_from_model(option)) {
+        snprintf(text, bytes, "the model's");
+        return;
+    }
+    snprintf(text, bytes, "%s", unset);
+    switch (option->kind) {
+    case FLAG:
+        snprintf(text, bytes, "off");
+        break;
+    case COUNT:
+        if (*(const uint64_t *)field != UNSET_COUNT)
+            snprintf(text, bytes, "%llu", (unsigned long long)*(const uint64_t *)field);
+        break;
+    case REAL:
+        snprintf(text, bytes, "%g", *(const double *)field);
+        break;
+    case CHOICE:
+        if (*(const int *)field != UNSET_CHOICE) {
+            choice_at(option->choices, *(const int *)field, word);
+            snprintf(text, bytes, "%s", word);
+        }
+        break;
+    case TEXT:
+    case CLASSES:
+        break;
+    }
+}
+
+static void tables_free(popt_tables *tables)
+{
+    if (!tables)
+        return;
+    for (size_t i = 0; i < tables->text_count; i++)
+        free(tables->texts[i]);
+    free(tables);
+}
+
+static popt_tables *tables_make(const struct command *command)
+{
+    popt_tables *tables = calloc(1, sizeof *tables);
+    size_t counts[GROUPS] = {0};
+    struct settings defaults;
+    if (!tables)
+        return NULL;
+    settings_defaults(command, &defaults);
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct option *option = &OPTIONS[i];
+        char shown[128], *text;
+        if (!(option->commands & command->bit))
+            continue;
+        default_text(command, option, &defaults, shown, sizeof shown);
+        if (asprintf(&text, "%s (default: %s)", option->help, shown) < 0) {
+            tables_free(tables);
+            return NULL;
+        }
+        tables->texts[tables->text_count++] = text;
+        struct poptOption *row = &tables->groups[option->group][counts[option->group]++];
+        row->longName = option->name;
+        row->argInfo = option->kind == FLAG ? POPT_ARG_NONE : POPT_ARG_STRING;
+        if (command->bit == INFO && option->offset == FIELD(backend))
+            row->argInfo |= POPT_ARGFLAG_OPTIONAL; /* a bare --backend asks which it is */
+        row->val = VALUE_FIRST + (int)i;
+        row->descrip = text;
+        row->argDescrip = option->argument;
+    }
+    tables->groups[GROUP_PROGRAM][counts[GROUP_PROGRAM]] = (struct poptOption){
+        "help", 'h', POPT_ARG_NONE, NULL, VALUE_HELP, "Print this and end", NULL};
+    for (size_t group = 0, used = 0; group < GROUPS; group++) {
+        if (tables->groups[group][0].longName)
+            tables->all[used++] = (struct poptOption){
+                NULL, 0, POPT_ARG_INCLUDE_TABLE, tables->groups[group], 0, GROUP_NAMES[group],
+                NULL};
+    }
+    return tables;
+}
+
+/* Reads the value of the option that popt found last. */
+static int take_value(const struct command *command, poptContext context,
+                      const struct option *option, struct settings *settings)
+{
+    char right[160];
+    char *text = poptGetOptArg(context);
+    bool bare = !text && option->kind != FLAG;
+    if (text && settings->owned_count == OPTIONS_MAXIMUM) {
+        free(text);
+        return usage_error(command, "more than %u options", OPTIONS_MAXIMUM);
+    }
+    if (text)
+        settings->owned[settings->owned_count++] = text;
+    if (bare || read_value(option, text, settings))
+        return EXIT_DONE;
+    return usage_error(command, "--%s: '%s' is not %s", option->name, text,
+                       allowed(option, right, sizeof right));
+}
+
+/* What popt refused; `name` as it was given, "--json=yes". */
+static int option_error(const struct command *command, int error, const char *name)
+{
+    int length = (int)strcspn(name, "=");
+    switch (error) {
+    case POPT_ERROR_BADOPT:
+        return usage_error(command, "there is no option %.*s", length, name);
+    case POPT_ERROR_NOARG:
+        return usage_error(command, "%s needs a value", name);
+    case POPT_ERROR_UNWANTEDARG:
+        return usage_error(command, "%.*s takes no value", length, name);
+    default:
+        return usage_error(command, "%s: %s", name, poptStrerror(error));
+    }
+}
+
+static int take_words(const struct command *command, poptContext context, struct settings *settings)
+{
+    for (const char *word; (word = poptGetArg(context));) {
+        if (!command->word || settings->word)
+            return usage_error(command, "'%s' is not expected here; options begin with --", word);
+        if (strcmp(word, command->word))
+            return usage_error(command, "'%s' is unknown, there is '%s'", word, command->word);
+        settings->word = command->word;
+    }
+    return EXIT_DONE;
+}
+
+int options_parse(const struct command *command, int argc, const char **argv,
+                  struct settings *settings, bool *help)
+{
+    int status = EXIT_DONE, value;
+    *help = false;
+    settings_defaults(command, settings);
+    popt_tables *tables = tables_make(command);
+    poptContext context =
+        tables ? poptGetContext(command->name, argc, argv, tables->all, POPT_CONTEXT_NO_EXEC)
+               : NULL;
+    if (!context) {
+        status = failure("out of memory while reading the options");
+        goto done;
+    }
+    while ((value = poptGetNextOpt(context)) >= 0) {
+        if (value == VALUE_HELP) {
+            *help = true;
+            goto done;
+        }
+        status = take_value(command, context, &OPTIONS[value - VALUE_FIRST], settings);
+        if (status != EXIT_DONE)
+            goto done;
+    }
+    if (value < -1) {
+        status = option_error(command, value, poptBadOption(context, POPT_BADOPTION_NOALIAS));
+        goto done;
+    }
+    status = take_words(command, context, settings);
+done:
+    poptFreeContext(context);
+    tables_free(tables);
+    return status;
+}
+
+int options_help(const struct command *command)
+{
+    char name[64];
+    const char *arguments[] = {name, NULL};
+    snprintf(name, sizeof name, "reliht %s%s%s", command->name, command->word ? " " : "",
+             command->word ? command->word : "");
+    popt_tables *tables = tables_make(command);
+    poptContext context =
+        tables ? poptGetContext(name, 1, arguments, tables->all, POPT_CONTEXT_NO_EXEC) : NULL;
+    if (!context) {
+        tables_free(tables);
+        return failure("out of memory while printing help");
+    }
+    printf("reliht %s: %s\n\n%s\n\n", command->name, command->summary, command->description);
+    poptPrintHelp(context, stdout, 0);
+    printf("\nExample:\n%s\n", command->example);
+    poptFreeContext(context);
+    tables_free(tables);
+    return EXIT_DONE;
+}

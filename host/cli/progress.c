@@ -1,0 +1,167 @@
+/* What is seen of a run while it goes on. On a terminal a bar on the last line of stderr, ten times
+ * a second at most; elsewhere a plain line every few seconds. The log gets a line per epoch. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define BAR_EVERY 0.1  /* seconds */
+#define LINE_EVERY 5.0 /* seconds */
+
+/* Set by the handler: signals have no other way to say something. */
+static volatile sig_atomic_t signal_caught;
+
+static void on_signal(int number)
+{
+    signal_caught = number;
+    /* The next one of either kind finds the default action and kills. */
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+}
+
+int progress_signal(void)
+{
+    return signal_caught;
+}
+
+int progress_start(struct progress *progress, const char *log_path, bool quiet)
+{
+    memset(progress, 0, sizeof *progress);
+    progress->quiet = quiet;
+    progress->bar = !quiet && isatty(STDERR_FILENO);
+    if (log_path && !(progress->log = fopen(log_path, "w")))
+        return failure("--log: '%s' cannot be opened for writing: %s", log_path, strerror(errno));
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_RESTART;
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return EXIT_DONE;
+}
+
+/* ---------------------------------------------------------------- the log */
+
+static void log_epoch(struct progress *progress, const reliht_progress *step)
+{
+    json_t *line = json_object();
+    json_put_count(line, "layer", step->layer);
+    json_put_count(line, "epoch", step->epoch);
+    json_put(line, "loss", json_number(step->loss));
+    if (!isnan(step->evaluation_loss))
+        json_put(line, "evaluation_loss", json_number(step->evaluation_loss));
+    json_put_count(line, "nnz", step->nnz);
+    json_put(line, "step_size", json_number(step->step_size));
+    json_put(line, "seconds", json_number(step->seconds));
+    if (json_print_line(line, progress->log) || fflush(progress->log))
+        progress->log_failed = true;
+    json_decref(line);
+}
+
+/* ---------------------------------------------------------------- the terminal */
+
+/* "1:02:03" or "2:03". */
+static const char *clock_text(double seconds, char text[32])
+{
+    long long whole = seconds < 0 || seconds > 1e9 ? 0 : (long long)(seconds + 0.5);
+    if (whole >= 3600)
+        snprintf(text, 32, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+    else
+        snprintf(text, 32, "%lld:%02lld", whole / 60, whole % 60);
+    return text;
+}
+
+static int terminal_columns(void)
+{
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    return 80;
+}
+
+/* Share of the work that is done, all layers taken as equal. */
+static double share_done(const reliht_progress *step)
+{
+    double epochs = (double)step->epoch;
+    if (step->batch < step->batches)
+        epochs += (double)step->batch / (double)step->batches;
+    double layer = step->epochs ? epochs / (double)step->epochs : 1;
+    double share = ((double)step->layer + layer) / (double)(step->layers ? step->layers : 1);
+    return share < 1 ? share : 1;
+}
+
+static int describe(const reliht_progress *step, char *text, size_t bytes)
+{
+    char elapsed[32], left[32], layer[48] = "", batch[48] = "";
+    double share = share_done(step);
+    if (step->layers > 1)
+        snprintf(layer, sizeof layer, "layer %zu/%zu  ", step->layer + 1, step->layers);
+    if (step->batches > 1)
+        snprintf(batch, sizeof batch, "  batch %zu/%zu", step->batch, step->batches);
+    return snprintf(text, bytes, "%sepoch %zu/%zu%s  loss %.4g  nnz %zu  %s elapsed, %s left",
+                    layer, step->epoch, step->epochs, batch, step->loss, step->nnz,
+                    clock_text(step->seconds, elapsed),
+                    clock_text(share > 0 ? step->seconds * (1 - share) / share : 0, left));
+}
+
+static void show_bar(struct progress *progress, const reliht_progress *step)
+{
+    char text[256], bar[64];
+    int length = describe(step, text, sizeof text);
+    int room = terminal_columns() - length - 5;
+    int width = room > 30 ? 30 : room;
+    fputs("\r\033[K", stderr);
+    if (width >= 5) {
+        int full = (int)(share_done(step) * width + 0.5);
+        memset(bar, '#', (size_t)full);
+        memset(bar + full, '.', (size_t)(width - full));
+        bar[width] = 0;
+        fprintf(stderr, "[%s]  ", bar);
+    }
+    fprintf(stderr, "%.*s", terminal_columns() - 1, text);
+    fflush(stderr);
+    progress->bar_shown = true;
+}
+
+bool progress_step(void *user, const reliht_progress *step)
+{
+    struct progress *progress = user;
+    bool epoch_done = step->batch >= step->batches;
+    if (progress->log && epoch_done)
+        log_epoch(progress, step);
+    double since = step->seconds - progress->shown_at;
+    if (progress->bar && (since >= BAR_EVERY || !progress->bar_shown || epoch_done)) {
+        show_bar(progress, step);
+        progress->shown_at = step->seconds;
+    } else if (!progress->bar && !progress->quiet && since >= LINE_EVERY) {
+        char text[256];
+        describe(step, text, sizeof text);
+        fprintf(stderr, "%s\n", text);
+        progress->shown_at = step->seconds;
+    }
+    return signal_caught == 0;
+}
+
+void progress_pause(struct progress *progress)
+{
+    if (progress->bar_shown)
+        fputs("\r\033[K", stderr);
+    progress->bar_shown = false;
+}
+
+int progress_end(struct progress *progress)
+{
+    bool failed = progress->log_failed;
+    progress_pause(progress);
+    if (progress->log && fclose(progress->log))
+        failed = true;
+    progress->log = NULL;
+    progress->log_failed = false;
+    return failed ? failure("the log could not be written in full: %s", strerror(errno))
+                  : EXIT_DONE;
+}

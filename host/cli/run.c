@@ -1,0 +1,179 @@
+/* The steps that every run of a command shares: context, checks, errors, the closing result. */
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+/* ---------------------------------------------------------------- errors */
+
+int usage_error(const struct command *command, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "reliht %s: ", command->name);
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, ".\nSee `reliht help %s`.\n", command->name);
+    va_end(arguments);
+    return EXIT_USAGE;
+}
+
+int failure(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("reliht: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    return EXIT_FAILED;
+}
+
+void warn(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("reliht: note: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+int run_failure(const struct run *run, reliht_status status)
+{
+    const char *message = reliht_context_message(run->context);
+    if (!*message)
+        message = reliht_status_text(status);
+    if (status != RELIHT_ARGUMENT)
+        return failure("%s", message);
+    size_t length = strlen(message);
+    int dot = length && message[length - 1] == '.';
+    return usage_error(run->command, "%.*s", (int)length - dot, message);
+}
+
+/* ---------------------------------------------------------------- begin and end */
+
+int run_open(struct run *run, const struct command *command, const struct settings *settings)
+{
+    char message[512];
+    reliht_context_options options;
+    memset(run, 0, sizeof *run);
+    run->command = command;
+    run->settings = settings;
+    reliht_context_options_default(&options);
+    options.backend = (reliht_backend_kind)settings->backend;
+    options.threads = (uint32_t)settings->threads;
+    if (reliht_context_create(&options, &run->context, message, sizeof message) != RELIHT_OK)
+        return failure("%s", message);
+    run->result = json_object();
+    json_put(run->result, "command", json_string(command->name));
+    json_put(run->result, "backend", json_string(reliht_context_backend(run->context)));
+    return run->result ? EXIT_DONE : failure("out of memory");
+}
+
+int run_close(struct run *run, int status)
+{
+    int ended = progress_end(&run->progress);
+    json_decref(run->result);
+    reliht_context_destroy(run->context);
+    return status == EXIT_DONE ? ended : status;
+}
+
+int run_check_outputs(const struct run *run, const char *const paths[], size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (paths[i] && reliht_model_check_path(run->context, paths[i]) != RELIHT_OK)
+            return failure("%s", reliht_context_message(run->context));
+        for (size_t j = 0; j < i; j++) {
+            if (paths[i] && paths[j] && !strcmp(paths[i], paths[j]))
+                return usage_error(run->command, "'%s' is to hold two different things", paths[i]);
+        }
+    }
+    return EXIT_DONE;
+}
+
+/* ---------------------------------------------------------------- result */
+
+double wall_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static double process_cpu_seconds(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)usage.ru_utime.tv_sec + 1e-6 * (double)usage.ru_utime.tv_usec +
+           (double)usage.ru_stime.tv_sec + 1e-6 * (double)usage.ru_stime.tv_usec;
+}
+
+static double process_peak_bytes(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return 1024.0 * (double)usage.ru_maxrss; /* Linux counts in KiB */
+}
+
+const char *bytes_text(double bytes, char text[32])
+{
+    static const char *const units[] = {"B", "kB", "MB", "GB", "TB", "PB"};
+    size_t unit = 0;
+    for (; bytes >= 999.5 && unit < 5; unit++)
+        bytes /= 1000;
+    snprintf(text, 32, unit && bytes < 9.95 ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
+    return text;
+}
+
+void run_fact(const struct run *run, const char *label, const char *format, ...)
+{
+    va_list arguments;
+    if (run->settings->json)
+        return;
+    va_start(arguments, format);
+    printf("%-16s", label);
+    vprintf(format, arguments);
+    putchar('\n');
+    va_end(arguments);
+}
+
+static void put_memory(struct run *run, double dense_bytes)
+{
+    reliht_memory current, peak;
+    char resident[32], library[32];
+    json_t *bytes = json_object();
+    reliht_context_memory(run->context, &current, &peak);
+#define PUT_MEMORY(name) json_put_count(bytes, #name, peak.name);
+    RELIHT_MEMORY_LIST(PUT_MEMORY)
+#undef PUT_MEMORY
+    json_put_count(run->result, "peak_rss_bytes", (uint64_t)process_peak_bytes());
+    json_put(run->result, "peak_bytes", bytes);
+    if (dense_bytes > 0)
+        json_put_count(run->result, "dense_bytes", (uint64_t)dense_bytes);
+    run_fact(run, "memory", "%s at the peak, %s of it by the library",
+             bytes_text(process_peak_bytes(), resident), bytes_text((double)peak.total, library));
+}
+
+int run_finish(struct run *run, double seconds, double seconds_sweep, double dense_bytes)
+{
+    double cpu = process_cpu_seconds();
+    int signal_number = progress_signal();
+    json_put(run->result, "seconds", json_number(seconds));
+    json_put(run->result, "cpu_seconds", json_number(cpu));
+    if (seconds_sweep >= 0) {
+        json_put(run->result, "seconds_sweep", json_number(seconds_sweep));
+        run_fact(run, "time", "%.2f s of training, %.2f s of it in sweeps; %.2f CPU s in all",
+                 seconds, seconds_sweep, cpu);
+    } else {
+        run_fact(run, "time", "%.2f s; %.2f CPU s in all", seconds, cpu);
+    }
+    put_memory(run, dense_bytes);
+    if (run->settings->json && json_print_line(run->result, stdout))
+        return failure("the result could not be printed");
+    if (run->cancelled)
+        warn("ended early by signal %d; this is the best so far", signal_number);
+    return run->cancelled ? 128 + signal_number : EXIT_DONE;
+}
