@@ -19,7 +19,7 @@ typedef struct generator_source {
 
 /* Buffers of a sweep, sized once for the largest batch. */
 typedef struct sweep sweep;
-reliht_status sweep_create(cpu_backend *backend, size_t samples, size_t inputs, sweep **out);
+reliht_status sweep_create(cpu_backend *owner, size_t samples, size_t inputs, sweep **out);
 void sweep_destroy(sweep *self);
 
 /* Offers every nonzero entry of w - eta * A^T r to `best`: over all `hidden` neurons for
