@@ -155,10 +155,16 @@ reliht_status reliht_dataset_from_labels(reliht_context *context, size_t samples
 
 /* Reads x ([n,d], or [n,...] flattened) and y from .npy files (float32, float64, uint8; int32 and
  * int64 too for y). Integer y [n] are class labels, float y [n] or [n,k] real targets. uint8 x are
- * divided by 255 unless `raw`. `y_path` may be NULL (targets zero; for prediction).
- * Errors: IO, FORMAT (file and offset), DATA (non-finite; row and column), MEMORY. */
+ * divided by 255 unless `raw`; x [n] is one input. `y_path` may be NULL (targets zero; for
+ * prediction). Errors: IO, FORMAT (file and offset), UNSUPPORTED (another type or byte order), DATA
+ * (non-finite; row and column), MEMORY. */
 reliht_status reliht_dataset_read_npy(reliht_context *context, const char *x_path,
                                       const char *y_path, bool raw, reliht_dataset **dataset);
+
+/* Writes values [rows, columns] as a float32 .npy file, as reliht_model_write writes files.
+ * Errors: ARGUMENT, IO, MEMORY. */
+reliht_status reliht_npy_write(reliht_context *context, const char *path, size_t rows,
+                               size_t columns, const float *values);
 
 /* One of the data sets the project knows: "mnist", "fashion-mnist", "cifar10". */
 typedef struct reliht_named_options {
@@ -351,7 +357,7 @@ typedef struct reliht_train_options {
 void reliht_train_options_default(reliht_train_options *options);
 
 /* Generators from a .npy file [hidden, inputs], for reliht_train_options.generators. Zeros are
- * dropped. Errors: IO, FORMAT, DATA, MEMORY. */
+ * dropped. Errors: IO, FORMAT, UNSUPPORTED, DATA, MEMORY. */
 reliht_status reliht_generators_read_npy(reliht_context *context, const char *path,
                                          reliht_model **generators);
 
