@@ -1,10 +1,9 @@
-#include "support.h"
+#include "models.h"
 
 extern "C" {
 #include "backend/cpu/cpu.h"
 #include "core/rng.h"
 #include "data/dataset.h"
-#include "model/model.h"
 }
 
 #include <cmath>
@@ -12,6 +11,7 @@ extern "C" {
 #include <random>
 #include <vector>
 
+using namespace models;
 using support::Context;
 
 namespace
@@ -75,60 +75,6 @@ struct Data {
     }
 };
 
-struct Shape {
-    reliht_model_kind kind;
-    std::vector<size_t> hidden;
-    size_t inputs, outputs;
-    bool bias;
-    reliht_signs signs;
-};
-
-void fill(sparse *weights, double density, std::mt19937 &random)
-{
-    std::normal_distribution<float> normal;
-    std::bernoulli_distribution there(density);
-    for (size_t j = 0; j < weights->rows; j++)
-        for (size_t c = 0; c < weights->columns; c++)
-            if (j % 5 != 3 && there(random)) // some neurons stay without weights
-                sparse_append(weights, (uint32_t)j, (uint32_t)c, normal(random));
-}
-
-reliht_status make_model(reliht_context *context, const Shape &shape, double density, unsigned seed,
-                         reliht_model **out)
-{
-    std::mt19937 random(seed);
-    *out = nullptr;
-    reliht_model *model;
-    reliht_status status =
-        model_create(context, shape.kind, shape.inputs, shape.outputs, shape.bias, &model);
-    if (status)
-        return status;
-    model->signs = shape.signs;
-    size_t before = shape.inputs;
-    for (size_t hidden : shape.hidden) {
-        sparse *layer = &model->hidden[model->layers];
-        size_t columns = before + shape.bias;
-        status = sparse_create(context, layer, hidden, columns, hidden * columns);
-        if (status)
-            break;
-        fill(layer, density, random);
-        model->layers++;
-        before = hidden;
-    }
-    if (!status && shape.kind == RELIHT_FACTORED) {
-        status =
-            sparse_create(context, &model->output, before, shape.outputs, before * shape.outputs);
-        if (!status)
-            fill(&model->output, density, random);
-    }
-    if (status) {
-        reliht_model_destroy(model);
-        model = nullptr;
-    }
-    *out = model;
-    return status;
-}
-
 // The network as written in reliht.h, dense and in double. `magnitude` is the sum of the absolute
 // values of all that is added up, a scale for the error.
 std::vector<double> oracle(const reliht_model *model, const Data &data, size_t sample,
@@ -170,20 +116,6 @@ std::vector<double> oracle(const reliht_model *model, const Data &data, size_t s
             (*magnitude)[k] += std::fabs((double)model->output.value[e]) * size[neuron];
         }
     return y;
-}
-
-std::vector<Shape> shapes()
-{
-    return {
-        {RELIHT_FUSED, {1}, 1, 1, false, RELIHT_SIGNS_PLUS},
-        {RELIHT_FUSED, {13}, 7, 1, false, RELIHT_SIGNS_MIXED},
-        {RELIHT_FUSED, {13}, 7, 1, true, RELIHT_SIGNS_PLUS},
-        {RELIHT_FUSED, {9, 17}, 11, 1, true, RELIHT_SIGNS_MIXED},
-        {RELIHT_FUSED, {9, 17, 8}, 11, 1, false, RELIHT_SIGNS_PLUS},
-        {RELIHT_FACTORED, {21}, 7, 3, false, RELIHT_SIGNS_PLUS},
-        {RELIHT_FACTORED, {21}, 7, 4, true, RELIHT_SIGNS_PLUS},
-        {RELIHT_FACTORED, {9, 17, 8, 12}, 11, 5, true, RELIHT_SIGNS_PLUS},
-    };
 }
 
 std::vector<float> predict(reliht_context *context, const reliht_model *model, const Data &data)
@@ -410,4 +342,79 @@ TEST(Predict, EveryFailedAllocationIsClean)
         return status;
     });
     EXPECT_GT(allocations, 20u);
+}
+
+TEST(Embed, HoldsTheActivationsOfTheLiveNeurons)
+{
+    for (element_type element : {ELEMENT_FLOAT, ELEMENT_BYTE})
+        for (bool bias : {false, true}) {
+            Context context(2);
+            Data data(context, 1111, 7, element, 2);
+            reliht_model *model;
+            Shape shape = {RELIHT_FACTORED, {13}, 7, 2, bias, RELIHT_SIGNS_PLUS};
+            ASSERT_EQ(make_model(context, shape, 0.5, 3, &model), RELIHT_OK);
+            const sparse *weights = &model->hidden[0];
+            reliht_dataset *embedding;
+            ASSERT_EQ(cpu_embed(context.handle->backend, weights, bias, &data.set, &embedding),
+                      RELIHT_OK);
+            EXPECT_EQ(embedding->element, ELEMENT_FLOAT);
+            EXPECT_EQ(embedding->samples, 1111u);
+            ASSERT_EQ(embedding->inputs, weights->live);
+            for (size_t j = 0; j < weights->live; j++)
+                for (size_t i = 0; i < 1111; i++) {
+                    double z = 0, magnitude = 0;
+                    for (size_t e = weights->start[j]; e < weights->start[j + 1]; e++) {
+                        double term = weights->value[e] * data.input(i, weights->column[e]);
+                        z += term;
+                        magnitude += std::fabs(term);
+                    }
+                    const float *x = (const float *)embedding->x;
+                    ASSERT_NEAR(x[j * embedding->stride + i], std::max(z, 0.0), 1e-6 * magnitude);
+                }
+            EXPECT_EQ(memcmp(embedding->y, data.set.y, data.targets.size() * sizeof(float)), 0);
+            reliht_dataset_destroy(embedding);
+            reliht_model_destroy(model);
+        }
+}
+
+TEST(Embed, KeepsLabelsAndRefusesWhatCannotBe)
+{
+    Context context(2);
+    backend *self = context.handle->backend;
+    Data data(context, 100, 7, ELEMENT_FLOAT, 3);
+    data.label(3);
+    data.set.y = nullptr;
+    reliht_model *model;
+    Shape shape = {RELIHT_FACTORED, {13}, 7, 3, false, RELIHT_SIGNS_PLUS};
+    ASSERT_EQ(make_model(context, shape, 0.5, 3, &model), RELIHT_OK);
+    reliht_dataset *embedding;
+    ASSERT_EQ(cpu_embed(self, &model->hidden[0], false, &data.set, &embedding), RELIHT_OK);
+    EXPECT_EQ(embedding->classes, 3u);
+    EXPECT_EQ(embedding->y, nullptr);
+    EXPECT_EQ(memcmp(embedding->labels, data.labels.data(), 100 * sizeof(int32_t)), 0);
+    reliht_dataset_destroy(embedding);
+    EXPECT_EQ(cpu_embed(self, &model->hidden[0], true, &data.set, &embedding), RELIHT_ARGUMENT);
+    sparse_clear(&model->hidden[0]);
+    EXPECT_EQ(cpu_embed(self, &model->hidden[0], false, &data.set, &embedding), RELIHT_DATA);
+    EXPECT_EQ(embedding, nullptr);
+    // An activation past the largest float is named, not passed on.
+    sparse_append(&model->hidden[0], 2, 0, 3e38f);
+    data.floats[5] = 3;
+    EXPECT_EQ(cpu_embed(self, &model->hidden[0], false, &data.set, &embedding), RELIHT_DATA);
+    reliht_model_destroy(model);
+}
+
+TEST(Embed, EveryFailedAllocationIsClean)
+{
+    support::fail_each_allocation([](reliht_context *context) {
+        Data data(context, 100, 7, ELEMENT_FLOAT, 1);
+        reliht_model *model;
+        reliht_status status = make_model(context, shapes()[1], 0.5, 3, &model);
+        reliht_dataset *embedding = nullptr;
+        if (!status)
+            status = cpu_embed(context->backend, &model->hidden[0], false, &data.set, &embedding);
+        reliht_dataset_destroy(embedding);
+        reliht_model_destroy(model);
+        return status;
+    });
 }
