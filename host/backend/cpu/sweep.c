@@ -9,6 +9,7 @@
  * that order, so a gradient is a function of the pattern, the data and the residual alone. */
 #include "backend/cpu/sweep.h"
 
+#include "backend/cpu/normals.h"
 #include "backend/cpu/sweep_kernels.h"
 #include "core/generator.h"
 
@@ -246,13 +247,13 @@ static void sparse_patterns(sweep *self, const pattern_tile *tile)
  * the rest of the last panel is stale and its results are dropped. */
 static void draw_panels(sweep *self, const pattern_tile *tile, size_t first, size_t count)
 {
-    const sweep_kernels *kernels = kernels_of(self);
+    const normals_kernel *normals = normals_for(self->backend->isa);
     int threads = (int)self->backend->base.context->threads;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (size_t i = 0; i < count; i++) {
         float *drawn = self->workers[omp_get_thread_num()].drawn;
-        kernels->draw_gaussian(tile->source->seed, tile->neurons[self->dense[first + i]],
-                               self->inputs, drawn);
+        normals->fill(tile->source->seed, RNG_GENERATOR, tile->neurons[self->dense[first + i]], 0,
+                      self->inputs, drawn);
         float *panel = self->panels + i / PANEL_NEURONS * PANEL_NEURONS * self->inputs;
         for (size_t input = 0; input < self->inputs; input++)
             panel[input * PANEL_NEURONS + i % PANEL_NEURONS] = drawn[input];

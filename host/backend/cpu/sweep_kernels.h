@@ -42,8 +42,6 @@ typedef struct sweep_kernels {
     /* masks[i] <- pattern word of neuron i of a panel, generators [inputs][PANEL_NEURONS]. */
     void (*dense_pattern)(const float *packed, const float *panel, size_t inputs,
                           uint64_t masks[PANEL_NEURONS]);
-    /* h [inputs] <- Gaussian generator; as generator_draw_gaussian. */
-    void (*draw_gaussian)(uint64_t seed, uint32_t neuron, size_t inputs, float *h);
     /* sums [neurons][BLOCK_COLUMNS] += sum over the samples of job with their bit set of r x. */
     void (*add_gradient)(const gradient_job *job, gradient_scratch *scratch, float *sums);
     /* totals += sums, sums <- 0; `count` elements, a multiple of 16. */

@@ -8,8 +8,8 @@
 #include "backend/cpu/sweep_kernels.h"
 
 #include "backend/cpu/isa.h"
-#include "core/normal_fill.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- a vector of LANES floats */
@@ -159,11 +159,6 @@ static void dense_pattern(const float *packed, const float *panel, size_t inputs
     }
 }
 
-static void draw_gaussian(uint64_t seed, uint32_t neuron, size_t inputs, float *h)
-{
-    normal_fill(seed, RNG_GENERATOR, neuron, inputs, h);
-}
-
 /* ---- gradient */
 
 /* rows[i][c] <- r_i x_ic of one word; columns past the last are zero. */
@@ -246,7 +241,6 @@ const sweep_kernels ISA_NAME(sweep_kernels) = {
     .sparse_pattern = sparse_pattern,
     .pack_samples = pack_samples,
     .dense_pattern = dense_pattern,
-    .draw_gaussian = draw_gaussian,
     .add_gradient = add_gradient,
     .fold_sums = fold_sums,
     .reach = reach,
