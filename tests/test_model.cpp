@@ -1,5 +1,7 @@
 #include "models.h"
 
+#include <jansson.h>
+
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -155,6 +157,24 @@ reliht_status read_text(Context &context, const std::string &bytes)
     }
     reliht_model_destroy(model);
     return status;
+}
+
+// ---- jansson's own allocations, failed from number json_fail_at on
+
+size_t json_calls, json_live, json_fail_at;
+
+void *json_allocate(size_t bytes)
+{
+    if (json_calls++ >= json_fail_at)
+        return nullptr;
+    json_live++;
+    return malloc(bytes);
+}
+
+void json_release(void *pointer)
+{
+    json_live -= pointer != nullptr;
+    free(pointer);
 }
 
 } // namespace
@@ -662,4 +682,34 @@ TEST(ModelFile, EveryFailedAllocationIsClean)
     EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path),
                             std::filesystem::directory_iterator()),
               1);
+}
+
+TEST(ModelFile, EveryFailedAllocationOfJsonIsClean)
+{
+    Context context(1);
+    TemporaryDirectory folder;
+    std::string path = folder.file("m");
+    reliht_status status = RELIHT_MEMORY;
+    json_malloc_t allocate;
+    json_free_t release;
+    json_get_alloc_funcs(&allocate, &release);
+    json_set_alloc_funcs(json_allocate, json_release);
+    for (json_fail_at = 0; status && json_fail_at < 10000; json_fail_at++) {
+        json_calls = json_live = 0;
+        reliht_model *model, *read = nullptr;
+        status = known_model(context, &model);
+        if (!status)
+            status = reliht_model_write(context, model, path.c_str());
+        if (!status)
+            status = reliht_model_read(context, path.c_str(), &read);
+        // jansson itself takes some of its failures for errors in the text.
+        EXPECT_TRUE(status == RELIHT_OK || status == RELIHT_MEMORY || status == RELIHT_FORMAT)
+            << context.message();
+        EXPECT_EQ(json_live, 0u) << "leak when allocation " << json_fail_at << " fails";
+        reliht_model_destroy(model);
+        reliht_model_destroy(read);
+    }
+    json_set_alloc_funcs(allocate, release);
+    EXPECT_EQ(status, RELIHT_OK) << json_fail_at << ": " << context.message();
+    EXPECT_GT(json_fail_at, 100u);
 }

@@ -29,7 +29,7 @@ reliht_status metadata_keep(reliht_model *model, const json_t *object)
         gate_release(model->context, model->metadata);
         model->metadata = kept;
     }
-    free(text);
+    json_text_release(text);
     return status;
 }
 
@@ -83,7 +83,7 @@ static bool set_dump(json_t *object, const char *key, json_t *value)
 {
     char *text = value ? json_dumps(value, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
     bool done = text && !json_object_set_new(object, key, json_string(text));
-    free(text);
+    json_text_release(text);
     json_decref(value);
     return done;
 }
@@ -184,7 +184,7 @@ static reliht_status parse_inner(const description *self, const char *field, jso
     *value = json_loads(text_of(self, field), JSON_REJECT_DUPLICATES, &error);
     if (*value)
         return RELIHT_OK;
-    if (json_error_code(&error) == json_error_out_of_memory)
+    if (json_out_of_memory(&error))
         return out_of_memory(self->context);
     return malformed(self, field, "must be valid JSON");
 }

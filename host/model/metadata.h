@@ -9,6 +9,21 @@
 
 #define MODEL_FORMAT_VERSION "1"
 
+/* Releases what json_dumps gave; the program around us may have set other allocators. */
+static inline void json_text_release(char *text)
+{
+    json_free_t release;
+    json_get_alloc_funcs(NULL, &release);
+    if (text)
+        release(text);
+}
+
+/* Whether parsing failed for want of memory: jansson then often leaves the error empty. */
+static inline bool json_out_of_memory(const json_error_t *error)
+{
+    return !error->text[0] || json_error_code(error) == json_error_out_of_memory;
+}
+
 /* model->metadata <- the text of `object`; fails with MEMORY also where jansson runs out of it. */
 reliht_status metadata_keep(reliht_model *model, const json_t *object);
 

@@ -49,7 +49,7 @@ static reliht_status parse_header(model_file *self, const char *text, size_t len
     if (!length || text[0] != '{')
         return file_malformed(&self->reader, HEADER_LENGTH_BYTES, "the header must begin with '{'");
     self->header = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
-    if (!self->header && json_error_code(&error) == json_error_out_of_memory)
+    if (!self->header && json_out_of_memory(&error))
         return fail(self->reader.context, RELIHT_MEMORY, "%s: out of memory for the header",
                     self->reader.path);
     if (!self->header) {

@@ -1,10 +1,9 @@
 /* Writes a model as a safetensors file (safetensors.h): the same model gives the same bytes. */
 #include "core/file.h"
+#include "model/metadata.h"
 #include "model/safetensors.h"
 
 #include <endian.h>
-#include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const sparse *weights_of(const reliht_model *model, size_t layer)
@@ -27,7 +26,7 @@ static void place_tensors(const reliht_model *model, tensor *tensors, size_t cou
     }
 }
 
-/* The header as text for free(), or NULL without memory. */
+/* The header as text (json_text_release), or NULL without memory. */
 static char *header_text(const reliht_model *model, const tensor *tensors, size_t count)
 {
     json_t *header = json_object();
@@ -59,7 +58,7 @@ static reliht_status write_header(file_writer *writer, const reliht_model *model
         status = file_write(writer, text, length);
     if (!status)
         status = file_write(writer, "        ", padding);
-    free(text);
+    json_text_release(text);
     return status;
 }
 
