@@ -273,8 +273,8 @@ TEST(Evaluate, ClassesByLargestOutputAndCrossEntropy)
     }
     reliht_evaluation evaluation;
     ASSERT_EQ(reliht_model_evaluate(context, model, &data.set, &evaluation), RELIHT_OK);
-    EXPECT_NEAR(evaluation.loss, (double)(entropy / 700), 1e-9 * evaluation.loss);
-    EXPECT_NEAR(evaluation.mse, (double)(squares / 3500), 1e-9 * evaluation.mse);
+    EXPECT_NEAR(evaluation.loss, (double)(entropy / 700), 1e-9 * (double)(entropy / 700));
+    EXPECT_NEAR(evaluation.mse, (double)(squares / 3500), 1e-9 * (double)(squares / 3500));
     EXPECT_DOUBLE_EQ(evaluation.accuracy, (double)right / 700);
     reliht_model_destroy(model);
 }

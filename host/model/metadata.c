@@ -256,7 +256,7 @@ static bool parse_preparation(const json_t *object, preprocessing *preparation)
                     "source", &source, "classes", &classes, "paper_split", &paper_split))
         return false;
     size_t at = 0;
-    while (at < 3 && strcmp(kind, preparation_names[at]))
+    while (at < 3 && strcmp(kind, preparation_names[at]) != 0)
         at++;
     if (at == 3 || strlen(source) >= sizeof preparation->source || !(fabs(scale) <= 1e30) ||
         !json_is_array(classes) || !parse_classes(classes, preparation))
