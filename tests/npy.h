@@ -2,6 +2,7 @@
 #ifndef RELIHT_TESTS_NPY_H
 #define RELIHT_TESTS_NPY_H
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>

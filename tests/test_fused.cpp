@@ -38,7 +38,7 @@ struct Case {
     }
 };
 
-struct Run {
+struct FusedRun {
     Context context;
     reliht_dataset *dataset = nullptr;
     sparse given{}, weights{};
@@ -46,7 +46,7 @@ struct Run {
     batch *data = nullptr;
     const oracle::Problem &problem;
 
-    Run(const Case &c, unsigned threads = 2, cpu_isa isa = cpu_isa_best())
+    FusedRun(const Case &c, unsigned threads = 2, cpu_isa isa = cpu_isa_best())
         : context(threads), problem(c.problem)
     {
         const oracle::Problem &p = c.problem;
@@ -69,7 +69,7 @@ struct Run {
         must(on->operations->batch_create(on, dataset, false, p.samples, &data));
         must(on->operations->batch_load(data, nullptr, p.samples));
     }
-    ~Run()
+    ~FusedRun()
     {
         cpu_fused_destroy(model);
         cpu_batch_destroy(data);
@@ -153,7 +153,7 @@ TEST_P(FusedStep, AgreesWithTheDenseOracle)
     const Shape &s = GetParam();
     Case c(s.samples, s.inputs, s.hidden, s.nnz, 7, s.mixed);
     for (bool with_weights : {false, true}) {
-        Run run(c);
+        FusedRun run(c);
         Vector w = sparse_weights(c, with_weights ? s.nnz : 0, 3);
         run.set(w);
         oracle::Step expected = oracle::step(c.problem, c.generators, w);
@@ -178,7 +178,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, FusedStep,
 TEST(FusedStep, ResidualAndGradientAgreeWithTheOracle)
 {
     Case c(150, 12, 8, 20, 11, true);
-    Run run(c);
+    FusedRun run(c);
     Vector w = sparse_weights(c, 20, 5);
     run.set(w);
     run.must(cpu_fused_begin(run.model, run.data, PATTERNS_DRAWN));
@@ -198,7 +198,7 @@ TEST(FusedStep, ResidualAndGradientAgreeWithTheOracle)
 TEST(FusedStep, ForwardAndAdjointAreAdjoint)
 {
     Case c(777, 10, 6, 25, 2, true);
-    Run run(c);
+    FusedRun run(c);
     run.set(sparse_weights(c, 25, 9));
     run.must(cpu_fused_begin(run.model, run.data, PATTERNS_DRAWN));
     run.must(cpu_fused_get_weights(run.model, &run.weights));
@@ -235,7 +235,7 @@ TEST(FusedStep, SameBitsForAnyThreadsAndInstructionSet)
         for (int isa = 0; isa <= (int)cpu_isa_best(); isa++) {
             if (isa != (int)cpu_isa_best() && threads > 1)
                 continue;
-            Run run(c, threads, (cpu_isa)isa);
+            FusedRun run(c, threads, (cpu_isa)isa);
             run.step(PATTERNS_DRAWN, 10);
             run.step(PATTERNS_DRAWN, 10);
             for (int i = 0; i < 4; i++)
@@ -257,7 +257,7 @@ TEST(FusedStep, PlantedWeightsAreAFixedPoint)
     Vector y = oracle::residual(c.problem, active, planted, false);
     for (size_t i = 0; i < y.size(); i++)
         c.problem.y[i] = (float)y[i];
-    Run run(c);
+    FusedRun run(c);
     run.set(planted);
     for (int i = 0; i < 3; i++) {
         step_report report = run.step(PATTERNS_WEIGHTS, 10);
@@ -276,7 +276,7 @@ TEST(FusedStep, PermutingSamplesKeepsTheSupport)
         for (size_t k = 0; k < 15; k++)
             permuted.problem.x[i * 15 + k] = c.problem.x[from * 15 + k];
     }
-    Run a(c), b(permuted);
+    FusedRun a(c), b(permuted);
     for (int i = 0; i < 5; i++) {
         a.step(i < 2 ? PATTERNS_DRAWN : PATTERNS_WEIGHTS, 10);
         b.step(i < 2 ? PATTERNS_DRAWN : PATTERNS_WEIGHTS, 10);
@@ -291,7 +291,7 @@ TEST(FusedStep, PermutingNeuronsPermutesTheWeights)
     for (size_t j = 0; j < 6; j++)
         for (size_t k = 0; k < 15; k++)
             permuted.generators[j * 15 + k] = c.generators[(5 - j) * 15 + k];
-    Run a(c), b(permuted);
+    FusedRun a(c), b(permuted);
     for (int i = 0; i < 5; i++) {
         a.step(i < 2 ? PATTERNS_DRAWN : PATTERNS_WEIGHTS, 10);
         b.step(i < 2 ? PATTERNS_DRAWN : PATTERNS_WEIGHTS, 10);
@@ -311,7 +311,7 @@ TEST(FusedStep, NonFiniteGradientNamesNeuronAndInput)
         v = 1;
     for (double &v : c.problem.y)
         v = 3e38f;
-    Run run(c);
+    FusedRun run(c);
     cpu_fused_begin(run.model, run.data, PATTERNS_DRAWN);
     EXPECT_EQ(cpu_fused_sweep(run.model, run.data, PATTERNS_DRAWN), RELIHT_NUMERIC);
     EXPECT_NE(run.context.message().find("neuron 0"), std::string::npos) << run.context.message();
@@ -343,7 +343,7 @@ TEST_P(FusedRecorded, TakesTheSameSteps)
     c.problem.x.assign(x.values.begin(), x.values.end());
     c.problem.y.assign(y.values.begin(), y.values.end());
     c.generators.assign(generators.values.begin(), generators.values.end());
-    Run run(c);
+    FusedRun run(c);
     for (size_t t = 0; t < recorded.steps; t++) {
         Vector ours;
         step_report report =
