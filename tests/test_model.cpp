@@ -262,6 +262,17 @@ TEST(Model, ComparesWithAPlantedOne)
     EXPECT_DOUBLE_EQ(error, std::sqrt((1 + 4 + 4 + 0.0625) / (2.25 + 4 + 0.0625)));
     reliht_model_destroy(found);
 
+    ASSERT_EQ(known_model(context, &found), RELIHT_OK);
+    sparse_clear(&found->hidden[0]);
+    found->hidden[0].rows = 6; // two neurons more
+    sparse_append(&found->hidden[0], 0, 1, 1.5f);
+    sparse_append(&found->hidden[0], 5, 2, 2.0f);
+    EXPECT_EQ(reliht_model_compare(context, found, planted, &recall, &error), RELIHT_ARGUMENT);
+    ASSERT_EQ(reliht_model_compare(context, planted, found, &recall, &error), RELIHT_OK);
+    EXPECT_DOUBLE_EQ(recall, 1.0 / 3);
+    EXPECT_DOUBLE_EQ(error, std::sqrt((4 + 0.0625 + 4) / (2.25 + 4 + 0.0625)));
+    reliht_model_destroy(found);
+
     Shape shape = {RELIHT_FUSED, {4}, 2, 1, false, RELIHT_SIGNS_PLUS};
     ASSERT_EQ(make_model(context, shape, 0.5, 1, &found), RELIHT_OK);
     EXPECT_EQ(reliht_model_compare(context, planted, found, &recall, &error), RELIHT_ARGUMENT);

@@ -124,14 +124,14 @@ reliht_status reliht_model_weights(const reliht_model *model, size_t layer, size
     return RELIHT_OK;
 }
 
-static reliht_status same_shape(reliht_context *context, const sparse *planted, const sparse *found,
+static reliht_status comparable(reliht_context *context, const sparse *planted, const sparse *found,
                                 const char *what, size_t layer)
 {
-    if (planted->rows == found->rows && planted->columns == found->columns)
+    if (planted->rows <= found->rows && planted->columns == found->columns)
         return RELIHT_OK;
     return fail(context, RELIHT_ARGUMENT,
-                "%s %zu is %zu x %zu in the planted model and %zu x %zu in the other; only models "
-                "of one shape can be compared",
+                "%s %zu is %zu x %zu in the planted model and %zu x %zu in the other, which must "
+                "have as many columns and no fewer neurons",
                 what, layer, planted->rows, planted->columns, found->rows, found->columns);
 }
 
@@ -153,9 +153,9 @@ reliht_status reliht_model_compare(reliht_context *context, const reliht_model *
                     planted->kind == RELIHT_FUSED ? "fused" : "factored", planted->layers,
                     model->kind == RELIHT_FUSED ? "fused" : "factored", model->layers);
     reliht_status status =
-        same_shape(context, &planted->output, &model->output, "output after layer", model->layers);
+        comparable(context, &planted->output, &model->output, "output after layer", model->layers);
     for (size_t l = 0; l < model->layers && !status; l++)
-        status = same_shape(context, &planted->hidden[l], &model->hidden[l], "layer", l);
+        status = comparable(context, &planted->hidden[l], &model->hidden[l], "layer", l);
     if (status)
         return status;
     size_t total = reliht_model_nnz(planted);

@@ -247,8 +247,9 @@ typedef struct reliht_evaluation {
 reliht_status reliht_model_evaluate(reliht_context *context, const reliht_model *model,
                                     const reliht_dataset *dataset, reliht_evaluation *evaluation);
 
-/* How much of `planted` is in `model` (same shapes), neurons compared by their numbers:
- * support_recall = |S and S*| / |S*|, weight_rel_error = |w - w*| / |w*|. Errors: ARGUMENT. */
+/* How much of `planted` is in `model`, neurons compared by their numbers: support_recall =
+ * |S and S*| / |S*|, weight_rel_error = |w - w*| / |w*|. The shapes must be the same, but the model
+ * may have further neurons, whose weights are errors. Errors: ARGUMENT. */
 reliht_status reliht_model_compare(reliht_context *context, const reliht_model *planted,
                                    const reliht_model *model, double *support_recall,
                                    double *weight_rel_error);
