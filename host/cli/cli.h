@@ -89,10 +89,6 @@ int data_open_training(struct run *run, reliht_dataset **train, reliht_dataset *
 int data_open_for_model(struct run *run, const reliht_model *model, bool targets_needed,
                         reliht_dataset **dataset, size_t *width, size_t *height);
 
-/* ---- output.c */
-/* Writes float32 [rows, columns] as .npy, whole or not at all. */
-int npy_write(const char *path, size_t rows, size_t columns, const float *values);
-
 /* ---- picture.c: the weights of a first layer as small images. */
 /* Whether `inputs` values make an image; `channels` planes of width * height. */
 bool picture_shape(size_t inputs, size_t *width, size_t *height, size_t *channels);

@@ -76,11 +76,12 @@ static int write_outputs(struct run *run, size_t rows, size_t columns, const flo
         print_rows(rows, columns, values);
         return EXIT_DONE;
     }
-    if (length < 4 || strcmp(path + length - 4, ".png"))
-        return npy_write(path, rows, columns, values);
-    if (!width)
+    bool image = length >= 4 && !strcmp(path + length - 4, ".png");
+    if (image && !width)
         return usage_error(run->command, "--out: a PNG needs --image; other outputs are .npy");
-    reliht_status status = reliht_image_write(run->context, path, width, height, columns, values);
+    reliht_status status =
+        image ? reliht_image_write(run->context, path, width, height, columns, values)
+              : reliht_npy_write(run->context, path, rows, columns, values);
     return status == RELIHT_OK ? EXIT_DONE : run_failure(run, status);
 }
 

@@ -224,7 +224,8 @@ int picture_write(struct run *run, const reliht_model *model, const char *path)
     size_t inputs = reliht_model_inputs(model), neurons = 0;
     bool templates =
         reliht_model_get_kind(model) == RELIHT_FACTORED && reliht_model_layers(model) == 1;
-    picture_shape(inputs, &layout.side_x, &layout.side_y, &layout.channels);
+    if (!picture_shape(inputs, &layout.side_x, &layout.side_y, &layout.channels))
+        return failure("%zu inputs are no square image to draw", inputs);
     if (!rows_read(model, 0, &hidden) || (templates && !rows_read(model, 1, &output)) ||
         !(order = rank_neurons(&hidden, templates ? &output : NULL, &neurons))) {
         result = failure("out of memory for the picture");
