@@ -4,6 +4,7 @@
 #include "backend/backend.h"
 #include "model/model.h"
 
+#include <float.h>
 #include <math.h>
 
 #define ROWS 4096u /* samples predicted at once */
@@ -114,9 +115,9 @@ static void evaluation_fill(const reliht_model *model, const reliht_dataset *dat
     bool entropy =
         model->loss == RELIHT_LOSS_CROSS_ENTROPY && model->outputs > 1 && dataset->labels;
     evaluation->mse = sums->squares / (samples * (double)model->outputs);
-    evaluation->psnr_db = evaluation->mse > 0 ? 20 * log10((double)dataset->target_maximum) -
-                                                    10 * log10(evaluation->mse)
-                                              : INFINITY;
+    double peak = (double)dataset->target_maximum, least = 0x1p-53 * peak;
+    evaluation->psnr_db =
+        20 * log10(peak) - 10 * log10(fmax(evaluation->mse, fmax(least * least, DBL_MIN)));
     evaluation->loss = entropy ? sums->entropy / samples : evaluation->mse;
     evaluation->accuracy = dataset->labels ? (double)sums->right / samples : NAN;
 }

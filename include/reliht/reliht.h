@@ -239,7 +239,8 @@ reliht_status reliht_model_predict(reliht_context *context, const reliht_model *
 
 typedef struct reliht_evaluation {
     double mse;      /* mean over samples and outputs of (yhat - y)^2 */
-    double psnr_db;  /* 20 log10(max|y|) - 10 log10(mse); infinite if mse is 0 */
+    double psnr_db;  /* 20 log10(max|y|) - 10 log10(mse), mse taken as at least
+                        (2^-53 max|y|)^2: at most 319.1 dB, which is equality bit for bit */
     double loss;     /* cross-entropy if the model was trained with it, else mse */
     double accuracy; /* fraction of right classes (argmax, or threshold 0.5); NaN without labels */
 } reliht_evaluation;

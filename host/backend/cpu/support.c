@@ -11,7 +11,7 @@ const support_kernels *support_kernels_for(cpu_isa isa)
 }
 
 /* Below this many multiply-adds a second thread costs more than it saves. */
-#define PARALLEL_WORK 200000.0
+#define PARALLEL_WORK 2000000.0
 
 static int threads_for(const support_operator *self, double work)
 {
