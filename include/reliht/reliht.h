@@ -283,11 +283,17 @@ typedef struct reliht_image_options {
 void reliht_image_options_default(reliht_image_options *options);
 
 /* Reads a PNG (grey or RGB, 8 or 16 bits; alpha is dropped) as a data set: one sample per pixel,
- * row by row, inputs = Fourier features of its coordinates, targets = value / maximum per channel.
- * Errors: IO, FORMAT, UNSUPPORTED, MEMORY. */
+ * row by row, inputs = Fourier features of its coordinates, targets = value / 255 (or 65535), one
+ * output a channel. `width` and `height` may be NULL.
+ * Errors: ARGUMENT, IO, FORMAT, MEMORY. */
 reliht_status reliht_image_read(reliht_context *context, const char *path,
                                 const reliht_image_options *options, size_t *width, size_t *height,
                                 reliht_dataset **dataset);
+
+/* The inputs of the image that `model` was fitted to, made again from what the model holds, with
+ * targets zero: predicting them gives the image. Errors: ARGUMENT (fitted to no image), MEMORY. */
+reliht_status reliht_image_of_model(reliht_context *context, const reliht_model *model,
+                                    size_t *width, size_t *height, reliht_dataset **dataset);
 
 /* Writes values [height*width, channels] in [0,1] (clipped) as an 8-bit PNG; channels 1 or 3. */
 reliht_status reliht_image_write(reliht_context *context, const char *path, size_t width,
