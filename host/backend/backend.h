@@ -60,6 +60,11 @@ typedef struct factored_problem {
     reliht_importance importance;
     reliht_step step;
     uint64_t seed;
+    reliht_generator generator; /* of PATTERNS_DRAWN */
+    const sparse *given;        /* generators of neurons 0 .. given->rows - 1, as in fused_problem */
+    /* Typical magnitudes of inputs and targets (powers of two; 1 for classes): the automatic step
+     * moves weights as if both were 1. */
+    float input_scale, target_scale;
     /* Recorded hashes, signs and first draws, for the fixed cases of the published code in the
      * tests; NULL otherwise. hashes, hash_signs: [N, 4], N = m(d+k), hidden weights first;
      * first_hidden [m, d], first_output [m, k]. */
@@ -70,6 +75,7 @@ typedef struct factored_problem {
 } factored_problem;
 
 typedef struct factored_step_options {
+    pattern_source source;
     bool draw_empty;   /* neurons without weights start from fresh draws in this step */
     double step_scale; /* factor on the step size the rule finds (a schedule's), > 0 */
     bool keep_support; /* no choice: only the weights that are there move */
