@@ -54,8 +54,7 @@ static reliht_status read_float_columns(npy_array *array, float *columns, size_t
         size_t count = piece_count(array, &piece, first);
         status = npy_read_floats(array, first, count, piece.bytes, piece.values);
         if (!status)
-            columns_from_floats(context->threads, piece.values, count, array->columns,
-                                columns + first, stride);
+            columns_from_floats(piece.values, count, array->columns, columns + first, stride);
     }
     piece_release(context, &piece);
     return status;
@@ -72,8 +71,7 @@ static reliht_status read_byte_columns(npy_array *array, unsigned char *columns,
         size_t count = piece_count(array, &piece, first);
         status = npy_read_bytes(array, first, count, piece.bytes);
         if (!status)
-            columns_from_bytes(context->threads, piece.bytes, count, array->columns,
-                               columns + first, stride);
+            columns_from_bytes(piece.bytes, count, array->columns, columns + first, stride);
     }
     piece_release(context, &piece);
     return status;

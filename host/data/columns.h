@@ -3,13 +3,12 @@
 #define RELIHT_DATA_COLUMNS_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 /* to[c * stride + r] = rows[r * columns + c] for `count` rows. `to` may point into the middle of
- * longer columns. Parallel over columns. */
-void columns_from_floats(uint32_t threads, const float *rows, size_t count, size_t columns,
-                         float *to, size_t stride);
-void columns_from_bytes(uint32_t threads, const unsigned char *rows, size_t count, size_t columns,
-                        unsigned char *to, size_t stride);
+ * longer columns. On one thread: it runs between pieces of a file that one thread reads, and idle
+ * threads of OpenMP that spin until the next piece cost three times what they would save. */
+void columns_from_floats(const float *rows, size_t count, size_t columns, float *to, size_t stride);
+void columns_from_bytes(const unsigned char *rows, size_t count, size_t columns, unsigned char *to,
+                        size_t stride);
 
 #endif

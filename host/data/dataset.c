@@ -257,8 +257,8 @@ reliht_status reliht_dataset_from_arrays(reliht_context *context, size_t samples
         dataset_allocate(context, samples, inputs, ELEMENT_FLOAT, outputs, true, 0, &made);
     if (status)
         return status;
-    columns_from_floats(context->threads, x, samples, inputs, made->x, made->stride);
-    columns_from_floats(context->threads, y, samples, outputs, made->y, made->stride);
+    columns_from_floats(x, samples, inputs, made->x, made->stride);
+    columns_from_floats(y, samples, outputs, made->y, made->stride);
     status = dataset_finish(made);
     if (status) {
         reliht_dataset_destroy(made);
@@ -284,7 +284,7 @@ reliht_status reliht_dataset_from_labels(reliht_context *context, size_t samples
                                             scalar ? 1 : classes, scalar, classes, &made);
     if (status)
         return status;
-    columns_from_floats(context->threads, x, samples, inputs, made->x, made->stride);
+    columns_from_floats(x, samples, inputs, made->x, made->stride);
     memcpy(made->labels, labels, samples * sizeof *labels);
     status = dataset_finish(made);
     if (status) {

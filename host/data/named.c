@@ -217,8 +217,8 @@ typedef struct target {
 static void flush(target *to)
 {
     reliht_dataset *dataset = to->dataset;
-    columns_from_bytes(dataset->context->threads, to->rows, to->held, dataset->inputs,
-                       (unsigned char *)dataset->x + to->done, dataset->stride);
+    columns_from_bytes(to->rows, to->held, dataset->inputs, (unsigned char *)dataset->x + to->done,
+                       dataset->stride);
     to->done += to->held;
     to->held = 0;
 }
