@@ -1,11 +1,14 @@
-/* One sweep beside one sgemm of the same shape: X^T [inputs, samples] times [samples, hidden] is
- * what a dense implementation of the gradient would multiply. */
+/* One sweep beside one sgemm of the same shape: [hidden, samples] times X [samples, inputs] is what
+ * a dense implementation of the gradient would multiply. The threads of a BLAS, and those of
+ * OpenMP, go on looking for work for a while after their last, in the way of the other side: each
+ * side is given time to fall asleep before the other is timed. */
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/sweep.h"
 #include "core/rng.h"
 
 #include <cblas.h>
 #include <stdlib.h>
+#include <time.h>
 
 /* Data, residual and buffers of both sides. */
 typedef struct bench {
@@ -92,6 +95,12 @@ static void run_sgemm(bench *self)
                 self->masked, stride, self->data.x, stride, 0.0f, self->product, d);
 }
 
+static void settle(void)
+{
+    const struct timespec pause = {.tv_nsec = 150 * 1000 * 1000};
+    nanosleep(&pause, NULL);
+}
+
 static int compare_floats(const void *left, const void *right)
 {
     float a = *(const float *)left, b = *(const float *)right;
@@ -132,16 +141,19 @@ reliht_status reliht_bench_sweep(reliht_context *context, const reliht_bench_swe
     openblas_set_num_threads((int)context->threads);
     /* The first pair warms up caches, threads and pages and isn't counted. */
     for (size_t i = 0; i <= options->repeats; i++) {
+        settle();
         double patterns = sweep_pattern_seconds(self.sweep), start = clock_wall();
         if ((status = run_sweep(context, &self)))
             goto done;
-        double middle = clock_wall();
+        double sweep_end = clock_wall();
+        settle();
+        double sgemm_start = clock_wall();
         run_sgemm(&self);
-        double end = clock_wall();
+        double sgemm_end = clock_wall();
         if (i) {
-            self.seconds[0][i - 1] = (float)(middle - start);
+            self.seconds[0][i - 1] = (float)(sweep_end - start);
             self.seconds[1][i - 1] = (float)(sweep_pattern_seconds(self.sweep) - patterns);
-            self.seconds[2][i - 1] = (float)(end - middle);
+            self.seconds[2][i - 1] = (float)(sgemm_end - sgemm_start);
         }
     }
     report->seconds_sweep = median(self.seconds[0], options->repeats);

@@ -4,7 +4,7 @@
  * of 16 columns, of which only the candidates that reach the selector's threshold leave the
  * registers.
  *
- * Sums of a neuron: 64 samples (four sums of four table entries of four samples), then words of 64
+ * Sums of a neuron: 64 samples (two sums of table entries of five samples), then words of 64
  * samples up to SPAN_WORDS, then spans. Neither tiles, strips, threads nor vector widths change
  * that order, so a gradient is a function of the pattern, the data and the residual alone. */
 #include "backend/cpu/sweep.h"
@@ -54,7 +54,8 @@ typedef struct worker {
 struct sweep {
     cpu_backend *backend;
     size_t inputs, words, tile, panel; /* panel: dense generators drawn at once */
-    uint64_t *bits;                    /* [words, tile] */
+    size_t bits_stride;                /* tile and a little: rows a power of two apart collide */
+    uint64_t *bits;                    /* [words, bits_stride] */
     uint32_t *neurons;                 /* [tile] */
     tile_generator *generators;        /* [tile] */
     uint32_t *dense;                   /* [tile] places of the dense generators */
@@ -128,6 +129,7 @@ reliht_status sweep_create(cpu_backend *owner, size_t samples, size_t inputs, sw
     self->words = larger(padded_samples(samples) / WORD_SAMPLES, 1);
     self->tile = smaller(tuning.tile_neurons, tuning.tile_bytes / sizeof(uint64_t) / self->words);
     self->tile = larger(self->tile / 8 * 8, tuning.least_neurons);
+    self->bits_stride = self->tile + 8;
     size_t panels = tuning.panel_bytes / sizeof(float) / PANEL_NEURONS / larger(inputs, 1);
     panels = smaller(panels, divide_up(self->tile, PANEL_NEURONS));
     self->panel = larger(panels, 1) * PANEL_NEURONS;
@@ -138,7 +140,7 @@ reliht_status sweep_create(cpu_backend *owner, size_t samples, size_t inputs, sw
     if ((status = gate_allocate(context, MEMORY_##category, count, sizeof *self->field, \
                                 "sweep: " #field, &self->field)))                       \
     goto done
-    ALLOCATE(patterns, bits, self->words * self->tile);
+    ALLOCATE(patterns, bits, self->words * self->bits_stride);
     ALLOCATE(workspace, neurons, self->tile);
     ALLOCATE(workspace, generators, self->tile);
     ALLOCATE(workspace, dense, self->tile);
@@ -395,7 +397,7 @@ static void sweep_strip(sweep *self, const sweep_job *job, size_t first_column, 
                              .columns = smaller(BLOCK_COLUMNS, self->inputs - first_column),
                              .residual = job->residual,
                              .bits = self->bits + first,
-                             .bits_stride = self->tile,
+                             .bits_stride = self->bits_stride,
                              .neurons = count};
     memset(w->totals, 0, count * BLOCK_COLUMNS * sizeof *w->totals);
     memset(w->sums, 0, count * BLOCK_COLUMNS * sizeof *w->sums);
@@ -474,7 +476,7 @@ reliht_status sweep_run(sweep *self, const batch *data, const generator_source *
                              .count = job.count,
                              .words = job.words,
                              .bits = self->bits,
-                             .word_stride = self->tile,
+                             .word_stride = self->bits_stride,
                              .neuron_stride = 1};
         make_patterns(self, &tile);
         self->pattern_seconds += clock_wall() - start;

@@ -2,8 +2,8 @@
  *
  * Patterns: z = X h for 64 samples at a time, bit = z > 0.
  * Gradient: g = X^T (D * r) by the method of four Russians (Arlazarov, Dinic, Kronrod, Faradzev,
- * 1970). For 4 samples and 16 columns the 16 possible sums of r_i x_i are tabulated; the pattern
- * bits of a neuron then pick one of them, so that a 64-byte addition does the work of 64
+ * 1970). For 5 samples and 16 columns the 32 possible sums of r_i x_i are tabulated; the pattern
+ * bits of a neuron then pick one of them, so that a 64-byte addition does the work of 80
  * multiply-adds. Tables are made once per block of samples and used for all neurons of a tile. */
 #include "backend/cpu/sweep_kernels.h"
 
@@ -12,9 +12,12 @@
 #include <math.h>
 #include <string.h>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 /* ---- a vector of LANES floats */
 #if defined(__AVX512F__)
-#include <immintrin.h>
 #define LANES 16
 typedef __m512 vector;
 #define vector_load(p) _mm512_loadu_ps(p)
@@ -29,7 +32,6 @@ typedef __m512 vector;
         _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)), \
         _mm512_set1_epi32((int)(t))))
 #elif defined(__AVX2__) && defined(__FMA__)
-#include <immintrin.h>
 #define LANES 8
 typedef __m256 vector;
 #define vector_load(p) _mm256_loadu_ps(p)
@@ -99,28 +101,46 @@ static inline uint32_t vector_reach(vector v, uint32_t threshold)
 #endif
 
 #define WORD_VECTORS (WORD_SAMPLES / LANES)
-#define BLOCK_VECTORS (BLOCK_COLUMNS / LANES)
 
 /* ---- patterns */
 
+static inline __attribute__((always_inline)) void
+sparse_words(const float *x, size_t stride, const uint32_t *columns, const float *values,
+             size_t count, size_t first, size_t words, uint64_t *bits, size_t word_stride)
+{
+    for (size_t word = 0; word < words; word++) {
+        const float *samples = x + (first + word) * WORD_SAMPLES;
+        vector z[WORD_VECTORS];
+        for (size_t v = 0; v < WORD_VECTORS; v++)
+            z[v] = vector_set(0.0f);
+        for (size_t k = 0; k < count; k++)
+            for (size_t v = 0; v < WORD_VECTORS; v++)
+                z[v] = vector_fma(vector_set(values[k]),
+                                  vector_load(samples + columns[k] * stride + v * LANES), z[v]);
+        uint64_t mask = 0;
+        for (size_t v = 0; v < WORD_VECTORS; v++)
+            mask |= vector_positive(z[v]) << (v * LANES);
+        bits[word * word_stride] = mask;
+    }
+}
+
+/* Drawn generators have one to three nonzeros: loops of known length. */
 static void sparse_pattern(const float *x, size_t stride, const uint32_t *columns,
                            const float *values, size_t count, size_t first, size_t words,
                            uint64_t *bits, size_t word_stride)
 {
-    for (size_t word = first; word < first + words; word++) {
-        vector z[WORD_VECTORS];
-        for (size_t v = 0; v < WORD_VECTORS; v++)
-            z[v] = vector_set(0.0f);
-        for (size_t k = 0; k < count; k++) {
-            const float *samples = x + columns[k] * stride + word * WORD_SAMPLES;
-            vector value = vector_set(values[k]);
-            for (size_t v = 0; v < WORD_VECTORS; v++)
-                z[v] = vector_fma(value, vector_load(samples + v * LANES), z[v]);
-        }
-        uint64_t mask = 0;
-        for (size_t v = 0; v < WORD_VECTORS; v++)
-            mask |= vector_positive(z[v]) << (v * LANES);
-        bits[(word - first) * word_stride] = mask;
+    switch (count) {
+    case 1:
+        sparse_words(x, stride, columns, values, 1, first, words, bits, word_stride);
+        break;
+    case 2:
+        sparse_words(x, stride, columns, values, 2, first, words, bits, word_stride);
+        break;
+    case 3:
+        sparse_words(x, stride, columns, values, 3, first, words, bits, word_stride);
+        break;
+    default:
+        sparse_words(x, stride, columns, values, count, first, words, bits, word_stride);
     }
 }
 
@@ -161,62 +181,52 @@ static void dense_pattern(const float *packed, const float *panel, size_t inputs
 
 /* ---- gradient */
 
-/* rows[i][c] <- r_i x_ic of one word; columns past the last are zero. */
-static void multiply_rows(const gradient_job *job, size_t word, float rows[][BLOCK_COLUMNS])
+/* rows[i][c] <- r_i x_ic of one word, for a group of four columns. */
+static inline void multiply_group(const gradient_job *job, size_t word, size_t column,
+                                  float rows[][BLOCK_COLUMNS])
 {
+    const float *samples = job->x + column * job->stride + word * WORD_SAMPLES;
     const float *residual = job->residual + word * WORD_SAMPLES;
-    for (size_t c = 0; c < job->columns; c++) {
-        const float *samples = job->x + c * job->stride + word * WORD_SAMPLES;
-        for (size_t i = 0; i < WORD_SAMPLES; i++)
-            rows[i][c] = samples[i] * residual[i];
+    size_t columns = job->columns - column < 4 ? job->columns - column : 4;
+#if defined(__SSE2__)
+    for (size_t i = 0; i < WORD_SAMPLES; i += 4) {
+        __m128 part[4], r = _mm_loadu_ps(residual + i);
+        for (size_t c = 0; c < 4; c++)
+            part[c] = c < columns ? _mm_mul_ps(_mm_loadu_ps(samples + c * job->stride + i), r)
+                                  : _mm_setzero_ps();
+        _MM_TRANSPOSE4_PS(part[0], part[1], part[2], part[3]);
+        for (size_t k = 0; k < 4; k++)
+            _mm_storeu_ps(&rows[i + k][column], part[k]);
     }
+#else
+    for (size_t i = 0; i < WORD_SAMPLES; i++)
+        for (size_t c = 0; c < columns; c++)
+            rows[i][column + c] = samples[c * job->stride + i] * residual[i];
+#endif
 }
 
-/* table[mask] = sum of the rows whose bit is set, in ascending order. */
-static void make_table(float rows[][BLOCK_COLUMNS], float table[][BLOCK_COLUMNS])
+/* Asks for the samples of a word ahead: 16 columns are more streams than processors follow. To the
+ * second level, for the first is full of tables. */
+static inline void prefetch_samples(const gradient_job *job, size_t word)
 {
-    for (size_t v = 0; v < BLOCK_COLUMNS; v += LANES) {
-        vector_store(&table[0][v], vector_set(0.0f));
-        for (size_t bit = 0; bit < TABLE_SAMPLES; bit++) {
-            vector row = vector_load(&rows[bit][v]);
-            for (size_t mask = 0; mask < (size_t)1 << bit; mask++)
-                vector_store(&table[mask | (size_t)1 << bit][v],
-                             vector_add(vector_load(&table[mask][v]), row));
-        }
-    }
+    for (size_t c = 0; c < job->columns; c++)
+        for (size_t i = 0; i < WORD_SAMPLES; i += 16)
+            __builtin_prefetch(job->x + c * job->stride + word * WORD_SAMPLES + i, 0, 2);
 }
 
-static inline const float *table_entry(const gradient_scratch *scratch, uint64_t word, size_t table)
-{
-    return scratch->tables[table][word >> (table * TABLE_SAMPLES) & (TABLE_ENTRIES - 1)];
-}
-
-/* sums[c] += the 16 table entries the word selects, as four interleaved sums of four. */
-static inline void add_word(const gradient_scratch *scratch, uint64_t word, float *sums)
-{
-    for (size_t v = 0; v < BLOCK_COLUMNS; v += LANES) {
-        vector part[4];
-        for (size_t i = 0; i < 4; i++)
-            part[i] = vector_load(table_entry(scratch, word, i) + v);
-        for (size_t table = 4; table < TABLES; table++)
-            part[table % 4] =
-                vector_add(part[table % 4], vector_load(table_entry(scratch, word, table) + v));
-        vector sum = vector_add(vector_add(part[0], part[1]), vector_add(part[2], part[3]));
-        vector_store(sums + v, vector_add(vector_load(sums + v), sum));
-    }
-}
+#define GRADIENT_COLUMNS 16
+#include "backend/cpu/sweep_gradient.h"
+#undef GRADIENT_COLUMNS
+#define GRADIENT_COLUMNS 8
+#include "backend/cpu/sweep_gradient.h"
+#undef GRADIENT_COLUMNS
 
 static void add_gradient(const gradient_job *job, gradient_scratch *scratch, float *sums)
 {
-    memset(scratch->rows, 0, sizeof scratch->rows);
-    for (size_t word = job->first_word; word < job->first_word + job->words; word++) {
-        multiply_rows(job, word, scratch->rows);
-        for (size_t table = 0; table < TABLES; table++)
-            make_table(scratch->rows + table * TABLE_SAMPLES, scratch->tables[table]);
-        const uint64_t *bits = job->bits + word * job->bits_stride;
-        for (size_t i = 0; i < job->neurons; i++)
-            add_word(scratch, bits[i], sums + i * BLOCK_COLUMNS);
-    }
+    if (job->columns <= 8)
+        add_gradient_8(job, scratch, sums);
+    else
+        add_gradient_16(job, scratch, sums);
 }
 
 static void fold_sums(float *totals, float *sums, size_t count)
