@@ -180,7 +180,7 @@ TEST(Dataset, SubsetKeepsBytesAndOneHotLabels)
     Context context;
     reliht_dataset *data, *subset;
     ASSERT_EQ(dataset_allocate(context, 70, 3, ELEMENT_BYTE, 4, false, 4, &data), RELIHT_OK);
-    for (size_t i = 0; i < 3 * data->stride; i++)
+    for (size_t i = 0; i < 3 * data->samples; i++)
         ((unsigned char *)data->x)[i] = (unsigned char)i;
     data->scale = 0.25f;
     data->labels[69] = 3;
@@ -189,8 +189,8 @@ TEST(Dataset, SubsetKeepsBytesAndOneHotLabels)
     ASSERT_EQ(dataset_subset(data, &row, 1, &subset), RELIHT_OK);
     EXPECT_EQ(subset->element, ELEMENT_BYTE);
     EXPECT_EQ(subset->scale, 0.25f);
-    EXPECT_EQ(((unsigned char *)subset->x)[2 * subset->stride],
-              ((unsigned char *)data->x)[2 * data->stride + 69]);
+    for (size_t input = 0; input < 3; input++)
+        EXPECT_EQ(((unsigned char *)subset->x)[input], ((unsigned char *)data->x)[69 * 3 + input]);
     EXPECT_EQ(subset->labels[0], 3);
     EXPECT_EQ(subset->y, nullptr);
     reliht_dataset_destroy(subset);

@@ -103,7 +103,7 @@ static reliht_named_options from(const char *name, const char *folder)
 
 static unsigned char byte_at(const reliht_dataset *data, size_t row, size_t column)
 {
-    return ((unsigned char *)data->x)[column * data->stride + row];
+    return ((unsigned char *)data->x)[row * data->inputs + column];
 }
 
 TEST(Named, ReadsPlainAndCompressedIdx)

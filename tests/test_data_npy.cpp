@@ -56,9 +56,9 @@ struct Read {
     }
     float x(size_t row, size_t column) const
     {
-        size_t at = column * data->stride + row;
-        return data->element == ELEMENT_FLOAT ? ((float *)data->x)[at]
-                                              : data->scale * (float)((unsigned char *)data->x)[at];
+        if (data->element == ELEMENT_FLOAT)
+            return ((float *)data->x)[column * data->stride + row];
+        return data->scale * (float)((unsigned char *)data->x)[row * data->inputs + column];
     }
 };
 

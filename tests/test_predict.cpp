@@ -45,10 +45,9 @@ struct Data {
             set.target_maximum = std::max(set.target_maximum, std::fabs(y));
         // Exactly as long as promised, for the address sanitizer.
         if (element == ELEMENT_BYTE) {
-            bytes.resize(inputs * set.stride);
-            for (size_t c = 0; c < inputs; c++)
-                for (size_t i = 0; i < samples; i++)
-                    bytes[c * set.stride + i] = (uint8_t)random();
+            bytes.resize(samples * inputs);
+            for (uint8_t &byte : bytes)
+                byte = (uint8_t)random();
             set.x = bytes.data();
         } else {
             floats.resize((inputs + 1) * set.stride);
@@ -70,8 +69,9 @@ struct Data {
     {
         if (column == set.inputs)
             return 1;
-        size_t at = column * set.stride + sample;
-        return set.element == ELEMENT_BYTE ? (double)((float)bytes[at] * set.scale) : floats[at];
+        if (set.element == ELEMENT_BYTE)
+            return (double)((float)bytes[sample * set.inputs + column] * set.scale);
+        return floats[column * set.stride + sample];
     }
 };
 

@@ -60,23 +60,6 @@ static reliht_status read_float_columns(npy_array *array, float *columns, size_t
     return status;
 }
 
-static reliht_status read_byte_columns(npy_array *array, unsigned char *columns, size_t stride)
-{
-    reliht_context *context = array->reader.context;
-    array_piece piece;
-    reliht_status status = piece_allocate(array, false, &piece);
-    if (status)
-        return status;
-    for (size_t first = 0; !status && first < array->rows; first += piece.rows) {
-        size_t count = piece_count(array, &piece, first);
-        status = npy_read_bytes(array, first, count, piece.bytes);
-        if (!status)
-            columns_from_bytes(piece.bytes, count, array->columns, columns + first, stride);
-    }
-    piece_release(context, &piece);
-    return status;
-}
-
 /* labels [rows] from the gate, and one more than the largest of them. */
 static reliht_status read_labels(npy_array *array, int32_t **labels, size_t *classes)
 {
@@ -126,7 +109,7 @@ static reliht_status read_inputs(npy_array *x, bool raw, reliht_dataset *dataset
     dataset->scale = raw ? 1.0f : 1.0f / 255.0f;
     dataset->preparation.kind = PREPROCESSING_PIXELS;
     dataset->preparation.scale = dataset->scale;
-    return read_byte_columns(x, dataset->x, dataset->stride);
+    return npy_read_bytes(x, 0, x->rows, dataset->x);
 }
 
 /* Both arrays are open; `y` is NULL without targets. */

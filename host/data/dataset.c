@@ -42,11 +42,13 @@ reliht_status dataset_allocate(reliht_context *context, size_t samples, size_t i
                              .scale = 1.0f,
                              .outputs = outputs,
                              .classes = classes};
-    size_t columns = element == ELEMENT_FLOAT ? inputs + 1 : inputs;
     /* Two factors below 2^31 each: the products fit a size_t of 64 bits. */
-    status = gate_allocate(context, MEMORY_data, columns * made->stride,
-                           element == ELEMENT_FLOAT ? sizeof(float) : 1, "inputs of the data set",
-                           &made->x);
+    if (element == ELEMENT_FLOAT)
+        status = gate_allocate(context, MEMORY_data, (inputs + 1) * made->stride, sizeof(float),
+                               "inputs of the data set", &made->x);
+    else
+        status = gate_allocate(context, MEMORY_data, samples * inputs, 1, "inputs of the data set",
+                               &made->x);
     if (!status && real_targets)
         status = gate_allocate(context, MEMORY_data, outputs * made->stride, sizeof *made->y,
                                "targets of the data set", &made->y);
@@ -191,24 +193,16 @@ reliht_status dataset_finish(reliht_dataset *dataset)
     return status;
 }
 
-/* Columns of 1- or 4-byte elements: to[c, i] = from[c, rows[i]]. */
-static void gather_columns(const reliht_dataset *from, size_t columns, size_t element_bytes,
-                           const void *source, const uint32_t *rows, size_t count, void *target,
-                           size_t target_stride)
+/* to[c, i] = from[c, rows[i]]. */
+static void gather_columns(const reliht_dataset *from, size_t columns, const float *source,
+                           const uint32_t *rows, size_t count, float *target, size_t target_stride)
 {
 #pragma omp parallel for num_threads(from->context->threads) if (columns * count > 65536)
     for (size_t column = 0; column < columns; column++) {
-        if (element_bytes == 1) {
-            const unsigned char *in = (const unsigned char *)source + column * from->stride;
-            unsigned char *out = (unsigned char *)target + column * target_stride;
-            for (size_t i = 0; i < count; i++)
-                out[i] = in[rows[i]];
-        } else {
-            const float *in = (const float *)source + column * from->stride;
-            float *out = (float *)target + column * target_stride;
-            for (size_t i = 0; i < count; i++)
-                out[i] = in[rows[i]];
-        }
+        const float *in = source + column * from->stride;
+        float *out = target + column * target_stride;
+        for (size_t i = 0; i < count; i++)
+            out[i] = in[rows[i]];
     }
 }
 
@@ -228,11 +222,14 @@ reliht_status dataset_subset(const reliht_dataset *dataset, const uint32_t *rows
         return status;
     made->scale = dataset->scale;
     made->preparation = dataset->preparation;
-    gather_columns(dataset, dataset->inputs, dataset->element == ELEMENT_FLOAT ? sizeof(float) : 1,
-                   dataset->x, rows, count, made->x, made->stride);
+    if (dataset->element == ELEMENT_FLOAT)
+        gather_columns(dataset, dataset->inputs, dataset->x, rows, count, made->x, made->stride);
+    else
+        for (size_t i = 0; i < count; i++)
+            memcpy((unsigned char *)made->x + i * made->inputs,
+                   (const unsigned char *)dataset->x + rows[i] * dataset->inputs, made->inputs);
     if (dataset->y)
-        gather_columns(dataset, dataset->outputs, sizeof(float), dataset->y, rows, count, made->y,
-                       made->stride);
+        gather_columns(dataset, dataset->outputs, dataset->y, rows, count, made->y, made->stride);
     if (dataset->labels)
         for (size_t i = 0; i < count; i++)
             made->labels[i] = dataset->labels[rows[i]];

@@ -1,6 +1,6 @@
-/* A data set in memory, by columns: column c holds input c of every sample. One layout serves
- * sparse generators (which read a few columns), minibatches (gathers within a column) and the
- * sweep (which transposes 64 x 16 blocks on the fly). */
+/* A data set in memory. Float inputs are held by columns, as the sweep and the products read them,
+ * so that a full batch needs no copy. Byte inputs (images) are held by rows: they become float
+ * columns batch by batch, and a minibatch then touches its own rows only. */
 #ifndef RELIHT_DATA_DATASET_H
 #define RELIHT_DATA_DATASET_H
 
@@ -37,8 +37,8 @@ struct reliht_dataset {
     size_t samples, inputs;
     size_t stride; /* samples rounded up to SAMPLE_BLOCK */
     element_type element;
-    void *x;     /* [inputs, stride] bytes, or [inputs + 1, stride] floats whose last
-                    column is 1 (the bias input); padding is zero */
+    void *x;     /* [samples, inputs] bytes, or [inputs + 1, stride] floats by columns, the last
+                    of which is 1 (the bias input); padding is zero */
     float scale; /* factor of ELEMENT_BYTE values; 1 for floats */
     size_t outputs;
     float *y;        /* [outputs, stride] real targets, also for two classes (0 and 1);

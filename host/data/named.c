@@ -1,6 +1,5 @@
 /* The data sets the project knows by name: where their files are, which samples of them are wanted,
  * and how they become inputs. */
-#include "data/columns.h"
 #include "data/dataset.h"
 #include "data/images.h"
 
@@ -205,23 +204,13 @@ static void selection_release(selection *chosen)
     }
 }
 
-/* ---- images into columns */
+/* ---- images */
 
-/* A data set under way: rows wait in `rows` until there are enough of them to transpose. */
+/* A data set under way. */
 typedef struct target {
     reliht_dataset *dataset;
-    unsigned char *rows;
-    size_t held, done, room;
+    size_t done;
 } target;
-
-static void flush(target *to)
-{
-    reliht_dataset *dataset = to->dataset;
-    columns_from_bytes(to->rows, to->held, dataset->inputs, (unsigned char *)dataset->x + to->done,
-                       dataset->stride);
-    to->done += to->held;
-    to->held = 0;
-}
 
 static void prepare(const selection *chosen, preprocessing *preparation)
 {
@@ -240,10 +229,9 @@ static void prepare(const selection *chosen, preprocessing *preparation)
 }
 
 static reliht_status target_create(const selection *chosen, destination to, size_t inputs,
-                                   size_t room, target *made)
+                                   target *made)
 {
     size_t classes = chosen->options->class_count ? chosen->options->class_count : IMAGE_CLASSES;
-    *made = (target){.room = room};
     reliht_status status =
         dataset_allocate(chosen->context, chosen->counts[to], inputs, ELEMENT_BYTE,
                          classes == 2 ? 1 : classes, classes == 2, classes, &made->dataset);
@@ -251,14 +239,7 @@ static reliht_status target_create(const selection *chosen, destination to, size
         return status;
     prepare(chosen, &made->dataset->preparation);
     made->dataset->scale = made->dataset->preparation.scale;
-    return gate_allocate(chosen->context, MEMORY_workspace, room * inputs, 1, "images to transpose",
-                         &made->rows);
-}
-
-static void target_release(reliht_context *context, target *made)
-{
-    gate_release(context, made->rows);
-    reliht_dataset_destroy(made->dataset);
+    return RELIHT_OK;
 }
 
 /* The piece `rows` holds samples first .. first + count - 1 of a part. */
@@ -271,17 +252,14 @@ static void deal(const selection *chosen, image_part part, size_t first, size_t 
         if (chosen_to == TO_NOBODY)
             continue;
         const size_t inputs = to->dataset->inputs;
-        to->dataset->labels[to->done + to->held] =
-            chosen->class_of[chosen->labels[part][first + i]];
-        memcpy(to->rows + to->held++ * inputs, rows + i * inputs, inputs);
-        if (to->held == to->room)
-            flush(to);
+        to->dataset->labels[to->done] = chosen->class_of[chosen->labels[part][first + i]];
+        memcpy((unsigned char *)to->dataset->x + to->done++ * inputs, rows + i * inputs, inputs);
     }
 }
 
 /* Makes the data sets when the size of the images is first known, and checks it afterwards. */
 static reliht_status meet_stream(const selection *chosen, const image_stream *stream,
-                                 size_t piece_rows, target targets[3])
+                                 target targets[3])
 {
     reliht_status status = RELIHT_OK;
     if (stream->samples != chosen->samples[stream->part])
@@ -292,8 +270,7 @@ static reliht_status meet_stream(const selection *chosen, const image_stream *st
         if (!chosen->wanted[to])
             continue;
         if (!targets[to].dataset)
-            status =
-                target_create(chosen, (destination)to, stream->inputs, piece_rows, &targets[to]);
+            status = target_create(chosen, (destination)to, stream->inputs, &targets[to]);
         else if (targets[to].dataset->inputs != stream->inputs)
             status = fail(chosen->context, RELIHT_FORMAT,
                           "%s: byte 8: images of %zu pixels, but those for training have %zu",
@@ -312,7 +289,7 @@ static reliht_status read_part(const selection *chosen, image_part part, target 
         return status;
     size_t piece = PIECE_BYTES / stream.inputs;
     piece = piece < 1 ? 1 : piece < stream.samples ? piece : stream.samples;
-    status = meet_stream(chosen, &stream, piece, targets);
+    status = meet_stream(chosen, &stream, targets);
     if (!status)
         status = gate_allocate(chosen->context, MEMORY_workspace, piece * stream.inputs, 1,
                                "piece of the images", &rows);
@@ -345,10 +322,8 @@ static reliht_status read_images(const selection *chosen, target targets[3])
         if (part_needed(chosen, (image_part)part))
             status = read_part(chosen, (image_part)part, targets);
     for (int to = TO_TRAIN; !status && to <= TO_TEST; to++)
-        if (targets[to].dataset) {
-            flush(&targets[to]);
+        if (targets[to].dataset)
             status = dataset_finish(targets[to].dataset);
-        }
     return status;
 }
 
@@ -377,7 +352,7 @@ reliht_status reliht_dataset_read_named(reliht_context *context,
             targets[to].dataset = NULL;
         }
     for (int to = TO_TRAIN; to <= TO_TEST; to++)
-        target_release(context, &targets[to]);
+        reliht_dataset_destroy(targets[to].dataset);
     selection_release(&chosen);
     return status;
 }

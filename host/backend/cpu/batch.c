@@ -1,8 +1,8 @@
-/* Batches on the CPU: rows of a data set as float columns [inputs, stride].
- *
- * A whole float data set is borrowed, not copied. Otherwise each column is gathered on its own, so
- * the reads stay within one column of the data set. */
+/* Batches on the CPU: rows of a data set as float columns [inputs, stride]. A whole float data set
+ * is borrowed, not copied. */
 #include "backend/cpu/cpu.h"
+
+#include "data/columns.h"
 
 #include <string.h>
 
@@ -79,31 +79,27 @@ static void gather_floats(const float *from, const uint32_t *rows, size_t count,
             to[i] = from[rows[i]];
 }
 
-static void gather_bytes(const uint8_t *from, float scale, const uint32_t *rows, size_t count,
-                         float *to)
-{
-    if (!rows)
-        for (size_t i = 0; i < count; i++)
-            to[i] = (float)from[i] * scale;
-    else
-        for (size_t i = 0; i < count; i++)
-            to[i] = (float)from[rows[i]] * scale;
-}
-
-static void load_column(batch *self, size_t column, const uint32_t *rows, size_t count)
+/* Columns first .. end - 1 of the batch, which may end with the bias input. */
+static void load_columns(batch *self, size_t first, size_t end, const uint32_t *rows, size_t count)
 {
     const reliht_dataset *dataset = self->dataset;
-    float *to = self->x + column * self->stride;
-    if (column == dataset->inputs)
-        for (size_t i = 0; i < count; i++)
-            to[i] = 1.0f;
-    else if (dataset->element == ELEMENT_BYTE)
-        gather_bytes((const uint8_t *)dataset->x + column * dataset->stride, dataset->scale, rows,
-                     count, to);
-    else
-        gather_floats((const float *)dataset->x + column * dataset->stride, rows, count, to);
-    memset(to + count, 0, (self->stride - count) * sizeof *to);
+    if (dataset->element == ELEMENT_BYTE)
+        columns_of_bytes(dataset->x, dataset->inputs, rows, 0, count, first,
+                         end < dataset->inputs ? end : dataset->inputs, dataset->scale, self->x,
+                         self->stride);
+    for (size_t c = first; c < end; c++) {
+        float *to = self->x + c * self->stride;
+        if (dataset->element == ELEMENT_FLOAT)
+            gather_floats((const float *)dataset->x + c * dataset->stride, rows, count, to);
+        else if (c == dataset->inputs)
+            for (size_t i = 0; i < count; i++)
+                to[i] = 1.0f;
+        memset(to + count, 0, (self->stride - count) * sizeof *to);
+    }
 }
+
+/* Columns that one thread loads at a time: a cache line of bytes of every row. */
+#define COLUMN_GROUP 64
 
 reliht_status cpu_batch_load(batch *self, const uint32_t *rows, size_t count)
 {
@@ -124,8 +120,10 @@ reliht_status cpu_batch_load(batch *self, const uint32_t *rows, size_t count)
     self->stride = padded_samples(count);
     int64_t columns = (int64_t)self->inputs;
 #pragma omp parallel for num_threads(context->threads) schedule(static)
-    for (int64_t c = 0; c < columns; c++)
-        load_column(self, (size_t)c, rows, count);
+    for (int64_t c = 0; c < columns; c += COLUMN_GROUP)
+        load_columns(self, (size_t)c,
+                     (size_t)(columns - c < COLUMN_GROUP ? columns : c + COLUMN_GROUP), rows,
+                     count);
     if (self->y)
         for (size_t k = 0; k < self->outputs; k++) {
             float *to = self->y + k * self->stride;

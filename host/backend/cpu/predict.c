@@ -1,4 +1,4 @@
-/* Prediction of a sparse network, straight on the columns of a data set:
+/* Prediction of a sparse network:
  *     e_0 = x,  e_l = relu(e_(l-1) W_l^T),  y = sum_j sign_j e_L,j  or  e_L V,
  * a chunk of samples at a time, so that nothing of size samples * hidden exists. Sums over the
  * inputs of a neuron are float fma chains in ascending input, as the patterns of training are; sums
@@ -7,6 +7,7 @@
 #include "backend/cpu/predict.h"
 
 #include "backend/cpu/cpu.h"
+#include "data/columns.h"
 
 #include <omp.h>
 
@@ -21,13 +22,46 @@ static const predict_kernels *kernels_of(const backend *self)
     return tables[((const cpu_backend *)self)->isa];
 }
 
-static predict_inputs inputs_of(const reliht_dataset *dataset)
+/* The inputs of a data set, a chunk of samples at a time. Float columns are read in place; bytes
+ * are made into columns in a buffer of each thread. */
+typedef struct input_reader {
+    reliht_context *context;
+    const reliht_dataset *dataset;
+    float *columns; /* bytes: [threads, inputs + 1, CHUNK], the last column is 1 */
+} input_reader;
+
+static reliht_status reader_open(reliht_context *context, const reliht_dataset *dataset,
+                                 size_t threads, input_reader *self)
 {
-    return (predict_inputs){.x = dataset->x,
-                            .stride = dataset->stride,
-                            .element = dataset->element,
-                            .scale = dataset->scale,
-                            .one = (uint32_t)dataset->inputs};
+    *self = (input_reader){.context = context, .dataset = dataset};
+    if (dataset->element == ELEMENT_FLOAT)
+        return RELIHT_OK;
+    size_t columns = dataset->inputs + 1;
+    reliht_status status =
+        gate_allocate(context, MEMORY_workspace, threads * columns, CHUNK * sizeof(float),
+                      "inputs of a chunk", &self->columns);
+    for (size_t t = 0; !status && t < threads; t++)
+        for (size_t i = 0; i < CHUNK; i++)
+            self->columns[((t + 1) * columns - 1) * CHUNK + i] = 1;
+    return status;
+}
+
+static void reader_close(input_reader *self)
+{
+    gate_release(self->context, self->columns);
+}
+
+/* Samples first .. first + count - 1 as columns. */
+static predict_inputs read_chunk(const input_reader *self, size_t thread, size_t first,
+                                 size_t count)
+{
+    const reliht_dataset *dataset = self->dataset;
+    if (dataset->element == ELEMENT_FLOAT)
+        return (predict_inputs){(const float *)dataset->x + first, dataset->stride};
+    float *columns = self->columns + thread * (dataset->inputs + 1) * CHUNK;
+    columns_of_bytes(dataset->x, dataset->inputs, NULL, first, count, 0, dataset->inputs,
+                     dataset->scale, columns, CHUNK);
+    return (predict_inputs){columns, CHUNK};
 }
 
 /* A network whose columns count only what the layer before has: the first layer as it is, the
@@ -36,7 +70,6 @@ static predict_inputs inputs_of(const reliht_dataset *dataset)
 typedef struct network {
     const reliht_model *model;
     const predict_kernels *kernels;
-    predict_inputs inputs;
     const sparse *layer[MODEL_LAYERS_MAXIMUM];
     sparse compact[MODEL_LAYERS_MAXIMUM]; /* empty for the first */
     size_t widest;                        /* most live neurons of a layer but the last */
@@ -68,9 +101,9 @@ static void network_close(reliht_context *context, network *self)
 }
 
 static reliht_status network_open(reliht_context *context, network *self, const reliht_model *model,
-                                  const predict_inputs *inputs, size_t threads)
+                                  size_t threads)
 {
-    *self = (network){.model = model, .inputs = *inputs};
+    *self = (network){.model = model};
     self->kernels = kernels_of(context->backend);
     self->layer[0] = &model->hidden[0];
     reliht_status status = RELIHT_OK;
@@ -100,11 +133,11 @@ static reliht_status network_open(reliht_context *context, network *self, const 
 
 /* Activations [live + 1, CHUNK] of one layer, the bias input last. */
 static void activate_layer(const network *self, const sparse *layer, const predict_inputs *inputs,
-                           size_t first, size_t count, float *activations)
+                           size_t count, float *activations)
 {
     for (size_t j = 0; j < layer->live; j++) {
         size_t start = layer->start[j];
-        self->kernels->activate(inputs, first, count, layer->column + start, layer->value + start,
+        self->kernels->activate(inputs, count, layer->column + start, layer->value + start,
                                 layer->start[j + 1] - start, activations + j * CHUNK);
     }
     for (size_t i = 0; i < count; i++)
@@ -125,17 +158,15 @@ static void add_neuron(const network *self, uint32_t row, size_t position, size_
                                       sums + output->column[e] * (size_t)CHUNK);
 }
 
-static void predict_chunk(const network *self, size_t thread, size_t first, size_t count,
+static void predict_chunk(const network *self, size_t thread, predict_inputs inputs, size_t count,
                           double *sums)
 {
     const reliht_model *model = self->model;
     float *activation = self->activations + thread * self->activation_floats;
     float *here = activation + CHUNK, *there = here + (self->widest + 1) * CHUNK;
-    predict_inputs inputs = self->inputs;
     for (size_t l = 0; l + 1 < model->layers; l++) {
-        activate_layer(self, self->layer[l], &inputs, first, count, here);
-        inputs = (predict_inputs){.x = here, .stride = CHUNK, .element = ELEMENT_FLOAT};
-        first = 0;
+        activate_layer(self, self->layer[l], &inputs, count, here);
+        inputs = (predict_inputs){here, CHUNK};
         float *swap = here;
         here = there;
         there = swap;
@@ -151,7 +182,7 @@ static void predict_chunk(const network *self, size_t thread, size_t first, size
             (cursor == model->output.live || model->output.row[cursor] != last->row[j]))
             continue; /* nothing reads this neuron */
         size_t start = last->start[j];
-        self->kernels->activate(&inputs, first, count, last->column + start, last->value + start,
+        self->kernels->activate(&inputs, count, last->column + start, last->value + start,
                                 last->start[j + 1] - start, activation);
         add_neuron(self, last->row[j], cursor, count, activation, sums);
     }
@@ -168,21 +199,27 @@ reliht_status cpu_predict(backend *self, const reliht_model *model, const reliht
 {
     reliht_context *context = self->context;
     size_t chunks = (count + CHUNK - 1) / CHUNK, threads = threads_for(context, chunks);
-    predict_inputs inputs = inputs_of(dataset);
     network net;
-    reliht_status status = network_open(context, &net, model, &inputs, threads);
+    input_reader reader;
+    reliht_status status = network_open(context, &net, model, threads);
     if (status)
         return status;
+    status = reader_open(context, dataset, threads, &reader);
+    if (status) {
+        network_close(context, &net);
+        return status;
+    }
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (size_t chunk = 0; chunk < chunks; chunk++) {
         size_t thread = (size_t)omp_get_thread_num(), begin = chunk * CHUNK;
         size_t size = count - begin < CHUNK ? count - begin : CHUNK;
         double *sums = net.sums + thread * model->outputs * CHUNK;
-        predict_chunk(&net, thread, first + begin, size, sums);
+        predict_chunk(&net, thread, read_chunk(&reader, thread, first + begin, size), size, sums);
         for (size_t k = 0; k < model->outputs; k++)
             for (size_t i = 0; i < size; i++)
                 outputs[k * count + begin + i] = (float)sums[k * CHUNK + i];
     }
+    reader_close(&reader);
     network_close(context, &net);
     return RELIHT_OK;
 }
@@ -220,18 +257,27 @@ reliht_status cpu_embed(backend *self, const sparse *weights, bool bias,
         return status;
     copy_targets(dataset, made);
     const predict_kernels *kernels = kernels_of(self);
-    predict_inputs inputs = inputs_of(dataset);
     size_t chunks = (dataset->samples + CHUNK - 1) / CHUNK;
-#pragma omp parallel for num_threads(threads_for(context, chunks)) schedule(dynamic)
+    size_t threads = threads_for(context, chunks);
+    input_reader reader;
+    status = reader_open(context, dataset, threads, &reader);
+    if (status) {
+        reliht_dataset_destroy(made);
+        return status;
+    }
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (size_t chunk = 0; chunk < chunks; chunk++) {
         size_t first = chunk * CHUNK, left = dataset->samples - first;
+        size_t count = left < CHUNK ? left : CHUNK;
+        predict_inputs inputs = read_chunk(&reader, (size_t)omp_get_thread_num(), first, count);
         for (size_t j = 0; j < weights->live; j++) {
             size_t start = weights->start[j];
-            kernels->activate(&inputs, first, left < CHUNK ? left : CHUNK, weights->column + start,
-                              weights->value + start, weights->start[j + 1] - start,
+            kernels->activate(&inputs, count, weights->column + start, weights->value + start,
+                              weights->start[j + 1] - start,
                               (float *)made->x + j * made->stride + first);
         }
     }
+    reader_close(&reader);
     status = dataset_finish(made);
     if (status)
         reliht_dataset_destroy(made);

@@ -4,21 +4,20 @@
 #define RELIHT_BACKEND_CPU_PREDICT_H
 
 #include "backend/cpu/isa.h"
-#include "data/dataset.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 /* Inputs of a layer by columns: those of a data set, or the activations of the layer before. */
 typedef struct predict_inputs {
-    const void *x; /* [columns, stride] */
+    const float *x; /* [columns, stride], from the first sample of a chunk on */
     size_t stride;
-    element_type element;
-    float scale;  /* bytes: x = (float)byte * scale */
-    uint32_t one; /* bytes: the column that isn't stored and is 1 everywhere (the bias input) */
 } predict_inputs;
 
 typedef struct predict_kernels {
-    /* activation[0 .. count) of the samples first .. first + count - 1 */
-    void (*activate)(const predict_inputs *inputs, size_t first, size_t count,
-                     const uint32_t *column, const float *value, size_t entries, float *activation);
+    /* activation[0 .. count) of the first `count` samples */
+    void (*activate)(const predict_inputs *inputs, size_t count, const uint32_t *column,
+                     const float *value, size_t entries, float *activation);
     /* sum += weight * activation; the product is exact in double. */
     void (*accumulate)(size_t count, float weight, const float *activation, double *sum);
 } predict_kernels;

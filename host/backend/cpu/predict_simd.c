@@ -13,14 +13,9 @@ static inline lanes lanes_set(float x)
 {
     return _mm512_set1_ps(x);
 }
-static inline lanes lanes_floats(const float *x)
+static inline lanes lanes_load(const float *x)
 {
     return _mm512_loadu_ps(x);
-}
-static inline lanes lanes_bytes(const uint8_t *x, lanes scale)
-{
-    __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)x));
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(wide), scale);
 }
 static inline lanes lanes_fma(lanes a, lanes b, lanes c)
 {
@@ -38,14 +33,9 @@ static inline lanes lanes_set(float x)
 {
     return _mm256_set1_ps(x);
 }
-static inline lanes lanes_floats(const float *x)
+static inline lanes lanes_load(const float *x)
 {
     return _mm256_loadu_ps(x);
-}
-static inline lanes lanes_bytes(const uint8_t *x, lanes scale)
-{
-    __m256i wide = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)x));
-    return _mm256_mul_ps(_mm256_cvtepi32_ps(wide), scale);
 }
 static inline lanes lanes_fma(lanes a, lanes b, lanes c)
 {
@@ -62,13 +52,9 @@ static inline lanes lanes_set(float x)
 {
     return x;
 }
-static inline lanes lanes_floats(const float *x)
+static inline lanes lanes_load(const float *x)
 {
     return *x;
-}
-static inline lanes lanes_bytes(const uint8_t *x, lanes scale)
-{
-    return (float)*x * scale;
 }
 static inline lanes lanes_fma(lanes a, lanes b, lanes c)
 {
@@ -82,45 +68,18 @@ static inline void lanes_store_positive(float *out, lanes z)
 
 #define BLOCK (4 * LANES) /* samples: four chains, enough to hide the latency of fma */
 
-static void block_floats(const predict_inputs *inputs, size_t first, const uint32_t *column,
-                         const float *value, size_t entries, float *activation)
+static void block(const predict_inputs *inputs, size_t first, const uint32_t *column,
+                  const float *value, size_t entries, float *activation)
 {
-    const float *x = (const float *)inputs->x + first;
+    const float *x = inputs->x + first;
     lanes z0 = lanes_set(0), z1 = z0, z2 = z0, z3 = z0;
     for (size_t e = 0; e < entries; e++) {
         const float *source = x + column[e] * inputs->stride;
         lanes weight = lanes_set(value[e]);
-        z0 = lanes_fma(weight, lanes_floats(source), z0);
-        z1 = lanes_fma(weight, lanes_floats(source + LANES), z1);
-        z2 = lanes_fma(weight, lanes_floats(source + 2 * LANES), z2);
-        z3 = lanes_fma(weight, lanes_floats(source + 3 * LANES), z3);
-    }
-    lanes_store_positive(activation, z0);
-    lanes_store_positive(activation + LANES, z1);
-    lanes_store_positive(activation + 2 * LANES, z2);
-    lanes_store_positive(activation + 3 * LANES, z3);
-}
-
-static void block_bytes(const predict_inputs *inputs, size_t first, const uint32_t *column,
-                        const float *value, size_t entries, float *activation)
-{
-    const uint8_t *x = (const uint8_t *)inputs->x + first;
-    lanes scale = lanes_set(inputs->scale), one = lanes_set(1);
-    lanes z0 = lanes_set(0), z1 = z0, z2 = z0, z3 = z0;
-    for (size_t e = 0; e < entries; e++) {
-        lanes weight = lanes_set(value[e]);
-        if (column[e] == inputs->one) {
-            z0 = lanes_fma(weight, one, z0);
-            z1 = lanes_fma(weight, one, z1);
-            z2 = lanes_fma(weight, one, z2);
-            z3 = lanes_fma(weight, one, z3);
-            continue;
-        }
-        const uint8_t *source = x + column[e] * inputs->stride;
-        z0 = lanes_fma(weight, lanes_bytes(source, scale), z0);
-        z1 = lanes_fma(weight, lanes_bytes(source + LANES, scale), z1);
-        z2 = lanes_fma(weight, lanes_bytes(source + 2 * LANES, scale), z2);
-        z3 = lanes_fma(weight, lanes_bytes(source + 3 * LANES, scale), z3);
+        z0 = lanes_fma(weight, lanes_load(source), z0);
+        z1 = lanes_fma(weight, lanes_load(source + LANES), z1);
+        z2 = lanes_fma(weight, lanes_load(source + 2 * LANES), z2);
+        z3 = lanes_fma(weight, lanes_load(source + 3 * LANES), z3);
     }
     lanes_store_positive(activation, z0);
     lanes_store_positive(activation + LANES, z1);
@@ -133,30 +92,19 @@ static float single(const predict_inputs *inputs, size_t sample, const uint32_t 
                     const float *value, size_t entries)
 {
     float z = 0;
-    for (size_t e = 0; e < entries; e++) {
-        size_t at = column[e] * inputs->stride + sample;
-        float x = 1;
-        if (inputs->element == ELEMENT_FLOAT)
-            x = ((const float *)inputs->x)[at];
-        else if (column[e] != inputs->one)
-            x = (float)((const uint8_t *)inputs->x)[at] * inputs->scale;
-        z = fmaf(value[e], x, z);
-    }
+    for (size_t e = 0; e < entries; e++)
+        z = fmaf(value[e], inputs->x[column[e] * inputs->stride + sample], z);
     return z > 0 ? z : 0;
 }
 
-static void activate(const predict_inputs *inputs, size_t first, size_t count,
-                     const uint32_t *column, const float *value, size_t entries, float *activation)
+static void activate(const predict_inputs *inputs, size_t count, const uint32_t *column,
+                     const float *value, size_t entries, float *activation)
 {
     size_t i = 0;
-    if (inputs->element == ELEMENT_FLOAT)
-        for (; i + BLOCK <= count; i += BLOCK)
-            block_floats(inputs, first + i, column, value, entries, activation + i);
-    else
-        for (; i + BLOCK <= count; i += BLOCK)
-            block_bytes(inputs, first + i, column, value, entries, activation + i);
+    for (; i + BLOCK <= count; i += BLOCK)
+        block(inputs, i, column, value, entries, activation + i);
     for (; i < count; i++)
-        activation[i] = single(inputs, first + i, column, value, entries);
+        activation[i] = single(inputs, i, column, value, entries);
 }
 
 static void accumulate(size_t count, float weight, const float *activation, double *sum)
