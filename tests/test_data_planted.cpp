@@ -194,10 +194,10 @@ TEST(Planted, PositionsAreUniform)
     reliht_planted_options options = small();
     options.samples = 1;
     std::vector<int> hits(options.hidden * options.inputs);
-    const int draws = 2000;
+    const int draws = 1000;
     for (int draw = 0; draw < draws; draw++) {
         options.seed = (uint64_t)draw;
-        Planted planted(options);
+        Planted planted(options, 1);
         ASSERT_EQ(planted.status, RELIHT_OK);
         Triplets weights(planted.model, 0);
         for (size_t i = 0; i < weights.value.size(); i++)

@@ -79,7 +79,7 @@ reliht_status file_check_target(reliht_context *context, const char *path)
 {
     file_writer writer = {.context = context, .path = path};
     struct stat state;
-    bool exists;
+    bool exists = false;
     reliht_status status = find_target(&writer, &exists, &state);
     if (!status)
         close(writer.folder);
@@ -105,7 +105,7 @@ reliht_status file_open_write(reliht_context *context, const char *path, file_wr
 {
     *writer = (file_writer){.context = context, .path = path};
     struct stat state;
-    bool exists;
+    bool exists = false;
     reliht_status status = find_target(writer, &exists, &state);
     if (status) {
         writer->context = NULL;

@@ -117,7 +117,7 @@ static reliht_status cifar_read_labels(reliht_context *context, const char *fold
         return status;
     *samples = stream.samples;
     status = gate_allocate(context, MEMORY_workspace, *samples, 1, "labels", labels);
-    unsigned char record[RECORD_BYTES];
+    unsigned char record[RECORD_BYTES] = {0};
     for (size_t i = 0; !status && i < *samples; i++) {
         status = read_record(&stream, record);
         (*labels)[i] = record[0];

@@ -44,7 +44,7 @@ reliht_status image_path(reliht_context *context, const char *folder, const char
 static reliht_status find_set(reliht_context *context, const char *name, const named_set **set)
 {
     for (size_t i = 0; i < sizeof named_sets / sizeof *named_sets; i++)
-        if (name && !strcmp(name, named_sets[i].name)) {
+        if (name && strcmp(name, named_sets[i].name) == 0) {
             *set = &named_sets[i];
             return RELIHT_OK;
         }
@@ -247,9 +247,8 @@ static void deal(const selection *chosen, image_part part, size_t first, size_t 
                  const unsigned char *rows, target targets[3])
 {
     for (size_t i = 0; i < count; i++) {
-        const unsigned char chosen_to = chosen->destinations[part][first + i];
-        target *to = &targets[chosen_to];
-        if (chosen_to == TO_NOBODY)
+        target *to = &targets[chosen->destinations[part][first + i]];
+        if (!to->dataset) /* nobody's */
             continue;
         const size_t inputs = to->dataset->inputs;
         to->dataset->labels[to->done] = chosen->class_of[chosen->labels[part][first + i]];

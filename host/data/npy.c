@@ -36,8 +36,8 @@ static reliht_status header_wrong(const header_text *header, const char *what)
 
 static void skip_spaces(header_text *header)
 {
-    while (header->position < header->length && strchr(" \t\n\r", header->text[header->position]) &&
-           header->text[header->position])
+    while (header->position < header->length && header->text[header->position] &&
+           strchr(" \t\n\r", header->text[header->position]))
         header->position++;
 }
 
@@ -93,7 +93,7 @@ static reliht_status read_type(header_text *header)
     if (status)
         return status;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
-        if (!strcmp(name, types[i].name)) {
+        if (strcmp(name, types[i].name) == 0) {
             array->type = types[i].type;
             return RELIHT_OK;
         }
@@ -113,7 +113,7 @@ static reliht_status read_order(header_text *header)
     for (size_t i = 0; i < 2; i++) {
         size_t length = strlen(words[i]);
         if (header->length - header->position >= length &&
-            !memcmp(header->text + header->position, words[i], length)) {
+            memcmp(header->text + header->position, words[i], length) == 0) {
             header->array->fortran = i == 1;
             header->position += length;
             return RELIHT_OK;
@@ -178,7 +178,7 @@ static reliht_status read_dictionary(header_text *header)
         char word[16];
         status = read_string(header, word, sizeof word);
         size_t key = 0;
-        while (!status && key < 3 && strcmp(word, keys[key].key))
+        while (!status && key < 3 && strcmp(word, keys[key].key) != 0)
             key++;
         if (!status && (key == 3 || seen[key]))
             status = header_wrong(header, "an unknown or repeated key");
@@ -229,7 +229,7 @@ static reliht_status read_header(npy_array *array)
     reliht_status status = file_read(reader, start, sizeof start);
     if (status)
         return status;
-    if (memcmp(start, MAGIC, MAGIC_BYTES))
+    if (memcmp(start, MAGIC, MAGIC_BYTES) != 0)
         return file_malformed(reader, 0, "not a .npy file (it does not begin with \\x93NUMPY)");
     unsigned version = start[MAGIC_BYTES];
     if (version < 1 || version > 3 || start[MAGIC_BYTES + 1])

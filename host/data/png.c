@@ -2,6 +2,7 @@
 
 #include "core/file.h"
 
+#include <math.h>
 #include <png.h>
 #include <setjmp.h>
 #include <string.h>
@@ -182,7 +183,7 @@ static unsigned char to_byte(float value)
 {
     if (!(value > 0)) /* not a number is black */
         return 0;
-    return value >= 1 ? 255 : (unsigned char)(value * 255.0f + 0.5f);
+    return value >= 1 ? 255 : (unsigned char)lroundf(value * 255.0f);
 }
 
 static void encode(png_job *job, const float *values)
