@@ -51,13 +51,13 @@ static float nearest_power(double mean_square)
 static float input_scale(const reliht_dataset *dataset)
 {
     size_t pace = (dataset->samples + SCALE_SAMPLES - 1) / SCALE_SAMPLES, count = 0;
+    bool bytes = dataset->element == ELEMENT_BYTE;
     double sum = 0;
-    for (size_t c = 0; c < dataset->inputs; c++)
-        for (size_t i = 0; i < dataset->samples; i += pace, count++) {
-            size_t at = c * dataset->stride + i;
-            double value = dataset->element == ELEMENT_BYTE
-                               ? (double)((const uint8_t *)dataset->x)[at] * (double)dataset->scale
-                               : (double)((const float *)dataset->x)[at];
+    for (size_t i = 0; i < dataset->samples; i += pace)
+        for (size_t c = 0; c < dataset->inputs; c++, count++) {
+            double value = bytes ? (double)((const uint8_t *)dataset->x)[i * dataset->inputs + c] *
+                                       (double)dataset->scale
+                                 : (double)((const float *)dataset->x)[c * dataset->stride + i];
             sum += value * value;
         }
     return nearest_power(sum / (double)count);
