@@ -16,11 +16,11 @@ static int evaluate(struct run *run, const reliht_model *model, const reliht_dat
         snprintf(key, sizeof key, "%s_accuracy", part);
         json_put(run->result, key, json_number(evaluation.accuracy));
         snprintf(key, sizeof key, "%s accuracy", part);
-        run_fact(run, key, "%.4f of %zu samples", evaluation.accuracy,
+        run_fact(run, key, "%.4f (%zu samples)", evaluation.accuracy,
                  reliht_dataset_samples(dataset));
     } else {
         snprintf(key, sizeof key, "%s PSNR", part);
-        run_fact(run, key, "%.2f dB on %zu samples", evaluation.psnr_db,
+        run_fact(run, key, "%.2f dB (%zu samples)", evaluation.psnr_db,
                  reliht_dataset_samples(dataset));
         /* the test data's figure, which comes last, stands where there are test data */
         json_put(run->result, "psnr_db", json_number(evaluation.psnr_db));

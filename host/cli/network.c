@@ -53,8 +53,8 @@ void network_describe(struct run *run, const reliht_dataset *dataset, const reli
     run_fact(run, "network", "%zu inputs, %zu hidden layer%s of %zu, %zu output%s (%s)", inputs,
              layers, layers == 1 ? "" : "s", hidden, outputs, outputs == 1 ? "" : "s",
              kinds[reliht_model_get_kind(model)]);
-    run_fact(run, "nonzeros", "%zu of %.0f weights: %s instead of %s (%s to train them with Adam)",
-             reliht_model_nnz(model), dense / 4,
+    run_fact(run, "nonzeros", "%zu of %.0f weights", reliht_model_nnz(model), dense / 4);
+    run_fact(run, "weights", "%s; of a dense network %s, and %s to train it with Adam",
              bytes_text(8.0 * (double)reliht_model_nnz(model), sparse_text),
              bytes_text(dense, dense_text), bytes_text(4 * dense, adam_text));
 }

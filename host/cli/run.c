@@ -143,18 +143,24 @@ void run_fact(const struct run *run, const char *label, const char *format, ...)
 static void put_memory(struct run *run, double dense_bytes)
 {
     reliht_memory current, peak;
-    char resident[32], library[32];
+    char amount[32], parts[512] = "";
+    size_t length = 0;
     json_t *bytes = json_object();
     reliht_context_memory(run->context, &current, &peak);
-#define PUT_MEMORY(name) json_put_count(bytes, #name, peak.name);
+#define PUT_MEMORY(name)                                                                           \
+    json_put_count(bytes, #name, peak.name);                                                       \
+    if (peak.name)                                                                                 \
+        length +=                                                                                  \
+            (size_t)snprintf(parts + length, sizeof parts - length, "%s%s %s", length ? ", " : "", \
+                             #name, bytes_text((double)peak.name, amount));
     RELIHT_MEMORY_LIST(PUT_MEMORY)
 #undef PUT_MEMORY
     json_put_count(run->result, "peak_rss_bytes", (uint64_t)process_peak_bytes());
     json_put(run->result, "peak_bytes", bytes);
     if (dense_bytes > 0)
         json_put_count(run->result, "dense_bytes", (uint64_t)dense_bytes);
-    run_fact(run, "memory", "%s at the peak, %s of it by the library",
-             bytes_text(process_peak_bytes(), resident), bytes_text((double)peak.total, library));
+    run_fact(run, "memory", "%s at the peak", bytes_text(process_peak_bytes(), amount));
+    run_fact(run, "of the library", "%s", parts);
 }
 
 int run_finish(struct run *run, double seconds, double seconds_sweep, double dense_bytes)

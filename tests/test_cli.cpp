@@ -1,0 +1,702 @@
+// The program as users run it: a process with arguments, what it prints, how it ends.
+#include "support.h"
+
+#include <jansson.h>
+
+#include <fcntl.h>
+#include <pty.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <sstream>
+#include <thread>
+#include <vector>
+
+using support::TemporaryDirectory;
+
+namespace
+{
+
+using Words = std::vector<std::string>;
+
+std::string read_file(const std::string &path)
+{
+    std::ifstream file(path, std::ios::binary);
+    std::ostringstream text;
+    text << file.rdbuf();
+    return text.str();
+}
+
+struct Outcome {
+    int status; // exit status, or 1000 + signal
+    std::string out, err;
+};
+
+// A JSON object, released with it.
+struct Json {
+    json_t *value;
+
+    explicit Json(json_t *taken) : value(taken)
+    {
+    }
+    ~Json()
+    {
+        json_decref(value);
+    }
+    Json(const Json &) = delete;
+    Json &operator=(const Json &) = delete;
+    json_t *operator[](const char *key) const
+    {
+        return json_object_get(value, key);
+    }
+    double number(const char *key) const
+    {
+        EXPECT_TRUE(json_is_number((*this)[key])) << key;
+        return json_number_value((*this)[key]);
+    }
+    std::string text(const char *key) const
+    {
+        EXPECT_TRUE(json_is_string((*this)[key])) << key;
+        return json_is_string((*this)[key]) ? json_string_value((*this)[key]) : "";
+    }
+};
+
+class Cli : public ::testing::Test
+{
+  protected:
+    TemporaryDirectory folder;
+
+    std::string file(const std::string &name) const
+    {
+        return folder.file(name);
+    }
+
+    // Starts the program; `prepare` runs in the child before it becomes the program.
+    pid_t start(const Words &words, const std::function<void()> &prepare = nullptr) const
+    {
+        std::string program = RELIHT_CLI;
+        std::vector<char *> arguments = {program.data()};
+        Words copies = words;
+        for (std::string &word : copies)
+            arguments.push_back(word.data());
+        arguments.push_back(nullptr);
+        std::string out = file("stdout"), err = file("stderr");
+        pid_t child = fork();
+        if (child == 0) {
+            int out_file = open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+            int err_file = open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+            dup2(out_file, STDOUT_FILENO);
+            dup2(err_file, STDERR_FILENO);
+            close(out_file);
+            close(err_file);
+            if (prepare)
+                prepare();
+            execv(program.c_str(), arguments.data());
+            _exit(127);
+        }
+        return child;
+    }
+
+    Outcome finish(pid_t child) const
+    {
+        int status = 0;
+        waitpid(child, &status, 0);
+        return {WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status),
+                read_file(file("stdout")), read_file(file("stderr"))};
+    }
+
+    Outcome run(const Words &words, const std::function<void()> &prepare = nullptr) const
+    {
+        return finish(start(words, prepare));
+    }
+
+    // The last line of standard output as JSON.
+    static Json last_line(const Outcome &outcome)
+    {
+        std::string text = outcome.out;
+        EXPECT_FALSE(text.empty()) << outcome.err;
+        if (!text.empty() && text.back() == '\n')
+            text.pop_back();
+        text = text.substr(text.rfind('\n') + 1);
+        json_error_t error;
+        json_t *value = json_loads(text.c_str(), 0, &error);
+        EXPECT_TRUE(json_is_object(value)) << error.text << ": " << text;
+        return Json(value);
+    }
+
+    // A .npy file of the given type ("<f4", "|u1", ...).
+    template <typename T>
+    std::string npy(const std::string &name, const char *type, const std::string &shape,
+                    const std::vector<T> &values) const
+    {
+        std::string header = std::string("{'descr': '") + type +
+                             "', 'fortran_order': False, 'shape': (" + shape + "), }";
+        header.resize(117, ' ');
+        header += '\n';
+        std::ofstream stream(file(name), std::ios::binary);
+        stream.write("\x93NUMPY\x01\x00\x76\x00", 10);
+        stream << header;
+        stream.write(reinterpret_cast<const char *>(values.data()),
+                     static_cast<std::streamsize>(values.size() * sizeof(T)));
+        return file(name);
+    }
+
+    // y = max(0, x_0 + x_1) on a lattice of Weyl sequences, as two .npy files.
+    void write_regression(size_t samples, size_t inputs) const
+    {
+        std::vector<float> x(samples * inputs), y(samples);
+        for (size_t i = 0; i < samples; i++) {
+            for (size_t j = 0; j < inputs; j++) {
+                double place = std::fmod((double)(i + 1) * std::sqrt(2.0 + 3.0 * (double)j), 1.0);
+                x[i * inputs + j] = (float)(4 * place - 2);
+            }
+            y[i] = std::max(0.0f, x[i * inputs] + x[i * inputs + 1]);
+        }
+        npy("x.npy", "<f4", std::to_string(samples) + ", " + std::to_string(inputs), x);
+        npy("y.npy", "<f4", std::to_string(samples) + ",", y);
+    }
+
+    // Three classes of 4x4 images: which third of the pixels is bright.
+    void write_images(size_t samples) const
+    {
+        std::vector<uint8_t> x(samples * 16);
+        std::vector<int64_t> y(samples);
+        for (size_t i = 0; i < samples; i++) {
+            y[i] = (int64_t)(i % 3);
+            for (size_t j = 0; j < 16; j++)
+                x[i * 16 + j] = (uint8_t)((i * 31 + j * 17) % 50 + (j / 5 == i % 3 ? 200 : 0));
+        }
+        npy("images.npy", "|u1", std::to_string(samples) + ", 4, 4", x);
+        npy("labels.npy", "<i8", std::to_string(samples) + ",", y);
+    }
+};
+
+const char *const COMMANDS[] = {"train", "planted", "inr",  "sense",
+                                "eval",  "predict", "info", "bench"};
+
+// What each command must know.
+const std::map<std::string, Words> OPTIONS = {
+    {"train", {"data",       "data-dir", "x",         "y",         "x-test",     "y-test",
+               "classes",    "split",    "raw",       "hidden",    "nnz",        "layers",
+               "bias",       "signs",    "convex",    "generator", "generators", "solver",
+               "epochs",     "batch",    "refits",    "loss",      "importance", "step",
+               "validation", "return",   "tolerance", "seed",      "model",      "log",
+               "picture",    "json",     "quiet",     "backend",   "threads",    "help"}},
+    {"planted", {"samples",        "inputs",     "outputs",
+                 "hidden",         "nnz",        "layers",
+                 "planted-hidden", "disjoint",   "magnitude-minimum",
+                 "convex",         "bias",       "signs",
+                 "generator",      "generators", "loss",
+                 "solver",         "epochs",     "batch",
+                 "refits",         "importance", "step",
+                 "validation",     "return",     "tolerance",
+                 "seed",           "model",      "log",
+                 "json",           "quiet",      "backend",
+                 "threads",        "help"}},
+    {"inr",
+     {"image", "out", "features", "sigma", "coordinates", "hidden", "nnz", "layers", "epochs",
+      "batch", "seed", "model", "log", "json", "quiet", "backend", "threads", "help"}},
+    {"sense",
+     {"length", "nnz", "measurements", "epochs", "refits", "tolerance", "seed", "log", "json",
+      "quiet", "backend", "threads", "help"}},
+    {"eval",
+     {"model", "data", "data-dir", "x", "y", "classes", "split", "part", "raw", "image", "json",
+      "quiet", "backend", "threads", "help"}},
+    {"predict",
+     {"model", "data", "data-dir", "x", "classes", "split", "part", "raw", "image", "out", "json",
+      "quiet", "backend", "threads", "help"}},
+    {"info", {"model", "json", "backend", "threads", "help"}},
+    {"bench",
+     {"samples", "inputs", "hidden", "nnz", "generator", "repeats", "json", "quiet", "backend",
+      "threads", "help"}},
+};
+
+} // namespace
+
+// ---------------------------------------------------------------- help and usage
+
+TEST_F(Cli, HelpListsTheCommands)
+{
+    for (const Words &words : {Words{"help"}, Words{"--help"}, Words{"-h"}}) {
+        Outcome outcome = run(words);
+        EXPECT_EQ(outcome.status, 0);
+        EXPECT_EQ(outcome.err, "");
+        for (const char *name : COMMANDS)
+            EXPECT_NE(outcome.out.find(std::string("\n  ") + name + " "), std::string::npos)
+                << name;
+    }
+    Outcome bare = run({});
+    EXPECT_EQ(bare.status, 2);
+    EXPECT_EQ(bare.out, "");
+    EXPECT_NE(bare.err.find("Usage: reliht COMMAND"), std::string::npos);
+}
+
+TEST_F(Cli, HelpOfACommandHasItsOptionsWithDefaultsAndAnExample)
+{
+    for (const auto &[name, options] : OPTIONS) {
+        Outcome outcome = run({"help", name});
+        EXPECT_EQ(outcome.status, 0);
+        EXPECT_EQ(outcome.out, run({name, "--help"}).out);
+        EXPECT_NE(outcome.out.find("\nExample:\n  reliht " + name), std::string::npos) << name;
+        for (const std::string &option : options) {
+            if (option == "help") {
+                EXPECT_NE(outcome.out.find("  -h, --help"), std::string::npos);
+                continue;
+            }
+            std::string begin = "\n      --" + option;
+            size_t place = outcome.out.find(begin);
+            while (place != std::string::npos && // --x is not the beginning of --x-test
+                   !std::strchr("= [", outcome.out[place + begin.size()]))
+                place = outcome.out.find(begin, place + 1);
+            ASSERT_NE(place, std::string::npos) << name << " --" << option;
+            std::string text =
+                outcome.out.substr(place, outcome.out.find("\n      --", place + 1) - place);
+            EXPECT_NE(text.find("(default:"), std::string::npos) << name << " --" << option;
+        }
+    }
+}
+
+TEST_F(Cli, VersionIsThatOfTheLibrary)
+{
+    EXPECT_EQ(run({"version"}).out, std::string("reliht ") + reliht_version() + "\n");
+    EXPECT_EQ(run({"--version"}).status, 0);
+    EXPECT_EQ(run({"version", "now"}).status, 2);
+}
+
+TEST_F(Cli, WrongUsageEndsWith2AndNamesWhatIsWrong)
+{
+    struct Case {
+        Words words;
+        std::string message; // part of it
+    };
+    const Case cases[] = {
+        {{"trane"}, "'trane'"},
+        {{"help", "trane"}, "'trane'"},
+        {{"help", "train", "eval"}, "one command"},
+        {{"train"}, "--data"},
+        {{"train", "--hiden", "5"}, "--hiden"},
+        {{"train", "--hidden"}, "--hidden needs a value"},
+        {{"train", "--hidden", "0"}, "--hidden: '0' is not a whole number from 1 to 2147483647"},
+        {{"train", "--hidden=12x"}, "--hidden: '12x'"},
+        {{"train", "--hidden", " 12"}, "--hidden: ' 12'"},
+        {{"train", "--hidden", "+12"}, "--hidden: '+12'"},
+        {{"train", "--hidden", "1e3"}, "--hidden: '1e3'"},
+        {{"train", "--hidden", ""}, "--hidden: ''"},
+        {{"train", "--nnz", "2147483648"}, "--nnz: '2147483648'"},
+        {{"train", "--seed", "-1"}, "--seed: '-1'"},
+        {{"train", "--seed", "9223372036854775808"}, "to 9223372036854775807"},
+        {{"train", "--seed", "99999999999999999999999"}, "--seed: '9999"},
+        {{"train", "--tolerance", "nan"}, "--tolerance: 'nan' is not a number from 0 to 1"},
+        {{"train", "--tolerance", "0.5x"}, "--tolerance: '0.5x'"},
+        {{"train", "--tolerance", "inf"}, "--tolerance: 'inf'"},
+        {{"train", "--validation", "1"}, "--validation: '1' is not a number from 0 to 0.9"},
+        {{"train", "--validation", "1e-999"}, "--validation: '1e-999'"},
+        {{"train", "--loss", "hinge"}, "--loss: 'hinge' is not one of auto, mse, cross-entropy"},
+        {{"train", "--backend", "gpu"}, "one of auto, cpu, cuda"},
+        {{"train", "--data", "imagenet"}, "one of fashion-mnist, mnist, cifar10"},
+        {{"train", "--data", "mnist", "--classes", "1"}, "--classes: '1'"},
+        {{"train", "--data", "mnist", "--classes", "1,1"}, "--classes: '1,1'"},
+        {{"train", "--data", "mnist", "--classes", "0,,1"}, "--classes: '0,,1'"},
+        {{"train", "--data", "mnist", "--classes", "0,-1"}, "--classes: '0,-1'"},
+        {{"train", "--data", "mnist", "--x", "x.npy"}, "exclude each other"},
+        {{"train", "--x", "x.npy"}, "--y"},
+        {{"train", "--y", "y.npy"}, "--x"},
+        {{"train", "--x", "x.npy", "--y", "y.npy", "--x-test", "t.npy"}, "--y-test"},
+        {{"train", "--x", "x.npy", "--y", "y.npy", "--classes", "0,1"}, "--classes goes with"},
+        {{"train", "--json=yes"}, "--json takes no value"},
+        {{"train", "now"}, "'now'"},
+        {{"train", "--model", ""}, "--model: ''"},
+        {{"planted", "--hidden", "3", "--planted-hidden", "4"}, "--planted-hidden"},
+        {{"inr"}, "--image"},
+        {{"inr", "--image", "i.png", "--features", "3"}, "--features"},
+        {{"sense", "--hidden", "5"}, "--hidden"},
+        {{"eval"}, "--model"},
+        {{"predict"}, "--model"},
+        {{"bench"}, "bench sweep"},
+        {{"bench", "speed"}, "'speed'"},
+        {{"bench", "sweep", "--samples", "10"}, "go together"},
+    };
+    for (const Case &c : cases) {
+        Outcome outcome = run(c.words);
+        EXPECT_EQ(outcome.status, 2) << outcome.err;
+        EXPECT_EQ(outcome.out, "");
+        EXPECT_NE(outcome.err.find(c.message), std::string::npos) << c.message << "\n"
+                                                                  << outcome.err;
+        EXPECT_NE(outcome.err.find("See `reliht help"), std::string::npos) << outcome.err;
+    }
+}
+
+// ---------------------------------------------------------------- the commands
+
+TEST_F(Cli, PlantedPrintsEveryKey)
+{
+    Outcome outcome = run({"planted",    "--samples",
+                           "300",        "--inputs",
+                           "20",         "--hidden",
+                           "3",          "--nnz",
+                           "6",          "--convex",
+                           "--disjoint", "--magnitude-minimum",
+                           "1",          "--epochs",
+                           "60",         "--seed",
+                           "4",          "--json",
+                           "--log",      file("log.jsonl"),
+                           "--model",    file("model.safetensors")});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json result = last_line(outcome);
+    EXPECT_EQ(result.text("command"), "planted");
+    EXPECT_EQ(result.text("solver"), "aiht");
+    EXPECT_FALSE(result.text("backend").empty());
+    EXPECT_EQ(result.number("samples"), 300);
+    EXPECT_EQ(result.number("inputs"), 20);
+    EXPECT_EQ(result.number("outputs"), 1);
+    EXPECT_EQ(result.number("hidden"), 3);
+    EXPECT_EQ(result.number("layers"), 1);
+    EXPECT_EQ(result.number("nnz_budget"), 6);
+    EXPECT_EQ(result.number("nnz_used"), 6);
+    EXPECT_EQ(result.number("epochs"), 60);
+    EXPECT_EQ(result.number("seed"), 4);
+    EXPECT_EQ(result.number("support_recall"), 1);
+    EXPECT_LT(result.number("weight_rel_error"), 1e-5);
+    EXPECT_LT(result.number("loss_final"), 1e-8);
+    EXPECT_EQ(result.number("dense_bytes"), 4 * 3 * 20);
+    EXPECT_TRUE(result["psnr_db"] != nullptr);
+    EXPECT_GT(result.number("peak_rss_bytes"), 0);
+    for (const char *key : {"seconds", "cpu_seconds", "seconds_sweep"})
+        EXPECT_GE(result.number(key), 0) << key;
+    for (const char *key :
+         {"data", "weights", "patterns", "candidates", "importance", "screening", "workspace"})
+        EXPECT_TRUE(json_is_integer(json_object_get(result["peak_bytes"], key))) << key;
+    EXPECT_EQ(result["train_accuracy"], nullptr);
+
+    std::istringstream lines(read_file(file("log.jsonl")));
+    size_t epochs = 0;
+    for (std::string line; std::getline(lines, line); epochs++) {
+        Json entry(json_loads(line.c_str(), 0, nullptr));
+        EXPECT_EQ(entry.number("epoch"), epochs + 1);
+        EXPECT_TRUE(entry["loss"] != nullptr);
+        EXPECT_LE(entry.number("nnz"), 6);
+    }
+    EXPECT_EQ(epochs, 60u);
+}
+
+TEST_F(Cli, PlantedNeuronsAmongDrawnOnes)
+{
+    Outcome outcome = run({"planted", "--samples", "400", "--inputs", "20", "--planted-hidden", "2",
+                           "--hidden", "3", "--nnz", "4", "--convex", "--json"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json result = last_line(outcome);
+    EXPECT_EQ(result.number("hidden"), 3);
+    EXPECT_GE(result.number("support_recall"), 0);
+    EXPECT_LE(result.number("support_recall"), 1);
+    EXPECT_GE(result.number("weight_rel_error"), 0);
+}
+
+TEST_F(Cli, TrainEvaluatePredictInfo)
+{
+    write_regression(200, 5);
+    Words data = {"--x", file("x.npy"), "--y", file("y.npy")};
+    Words train = {"train",       "--hidden",    "8",
+                   "--nnz",       "10",          "--epochs",
+                   "20",          "--model",     file("m.safetensors"),
+                   "--x-test",    file("x.npy"), "--y-test",
+                   file("y.npy"), "--json"};
+    train.insert(train.end(), data.begin(), data.end());
+    Outcome trained = run(train);
+    ASSERT_EQ(trained.status, 0) << trained.err;
+    Json result = last_line(trained);
+    EXPECT_EQ(result.text("command"), "train");
+    EXPECT_EQ(result.number("samples"), 200);
+    EXPECT_LE(result.number("nnz_used"), 10);
+    EXPECT_EQ(result["test_accuracy"], nullptr);
+
+    Words eval = {"eval", "--model", file("m.safetensors"), "--json"};
+    eval.insert(eval.end(), data.begin(), data.end());
+    Outcome evaluated = run(eval);
+    ASSERT_EQ(evaluated.status, 0) << evaluated.err;
+    EXPECT_NEAR(last_line(evaluated).number("psnr_db"), result.number("psnr_db"), 1e-6);
+
+    Outcome predicted = run({"predict", "--model", file("m.safetensors"), "--x", file("x.npy"),
+                             "--out", file("p.npy")});
+    ASSERT_EQ(predicted.status, 0) << predicted.err;
+    std::string array = read_file(file("p.npy"));
+    ASSERT_EQ(array.size(), 128 + 4 * 200u);
+    EXPECT_NE(array.find("'shape': (200, 1)"), std::string::npos);
+    Outcome printed = run({"predict", "--model", file("m.safetensors"), "--x", file("x.npy")});
+    std::istringstream lines(printed.out);
+    size_t row = 0;
+    for (std::string line; std::getline(lines, line); row++) {
+        float value;
+        std::memcpy(&value, array.data() + 128 + 4 * row, 4);
+        EXPECT_FLOAT_EQ(std::stof(line), value);
+    }
+    EXPECT_EQ(row, 200u);
+
+    Outcome info = run({"info", "--model", file("m.safetensors"), "--json"});
+    ASSERT_EQ(info.status, 0) << info.err;
+    Json shown = last_line(info);
+    EXPECT_EQ(shown.number("nnz_used"), result.number("nnz_used"));
+    EXPECT_EQ(shown.number("hidden"), 8);
+    EXPECT_TRUE(json_is_object(shown["metadata"]));
+}
+
+TEST_F(Cli, TrainsOnImagesAndDrawsThem)
+{
+    write_images(60);
+    Outcome outcome =
+        run({"train", "--x", file("images.npy"), "--y", file("labels.npy"), "--hidden", "12",
+             "--nnz", "60", "--epochs", "30", "--picture", file("p.png"), "--json", "--quiet"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.err, "");
+    Json result = last_line(outcome);
+    EXPECT_EQ(result.number("outputs"), 3);
+    EXPECT_GT(result.number("train_accuracy"), 0.5);
+    EXPECT_LE(result.number("train_accuracy"), 1);
+    EXPECT_EQ(result["psnr_db"], nullptr);
+    EXPECT_EQ(read_file(file("p.png")).substr(0, 8), "\x89PNG\r\n\x1a\n");
+}
+
+TEST_F(Cli, NoPictureOfWhatIsNoImage)
+{
+    write_regression(30, 5);
+    Outcome outcome =
+        run({"train", "--x", file("x.npy"), "--y", file("y.npy"), "--picture", file("p.png")});
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_NE(outcome.err.find("--picture: 5 inputs"), std::string::npos) << outcome.err;
+}
+
+TEST_F(Cli, InrWritesTheImageAndItsModelDrawsItAgain)
+{
+    support::Context context;
+    std::vector<float> pixels(8 * 6);
+    for (size_t i = 0; i < pixels.size(); i++)
+        pixels[i] = (float)(i % 8) / 8.0f;
+    ASSERT_EQ(reliht_image_write(context, file("in.png").c_str(), 8, 6, 1, pixels.data()),
+              RELIHT_OK);
+    Outcome outcome = run({"inr", "--image", file("in.png"), "--features", "40", "--hidden", "4",
+                           "--nnz", "60", "--epochs", "20", "--out", file("out.png"), "--model",
+                           file("m.safetensors"), "--json"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json result = last_line(outcome);
+    EXPECT_EQ(result.number("samples"), 48);
+    EXPECT_EQ(result.number("inputs"), 40);
+    double psnr = result.number("psnr_db");
+    Outcome again = run({"predict", "--model", file("m.safetensors"), "--image", file("in.png"),
+                         "--out", file("again.png")});
+    ASSERT_EQ(again.status, 0) << again.err;
+    EXPECT_EQ(read_file(file("again.png")), read_file(file("out.png")));
+    Outcome eval =
+        run({"eval", "--model", file("m.safetensors"), "--image", file("in.png"), "--json"});
+    ASSERT_EQ(eval.status, 0) << eval.err;
+    EXPECT_NEAR(last_line(eval).number("psnr_db"), psnr, 1e-6);
+}
+
+TEST_F(Cli, SenseRecovers)
+{
+    Outcome outcome =
+        run({"sense", "--length", "200", "--nnz", "4", "--measurements", "80", "--json"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json result = last_line(outcome);
+    EXPECT_EQ(result.number("support_recall"), 1);
+    EXPECT_LT(result.number("weight_rel_error"), 1e-4);
+    EXPECT_EQ(result.number("nnz_used"), 4);
+}
+
+TEST_F(Cli, BenchSweepEndsWithItsResults)
+{
+    Outcome outcome = run({"bench", "sweep", "--samples", "500", "--inputs", "20", "--hidden", "30",
+                           "--repeats", "2", "--nnz", "50", "--json"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json result = last_line(outcome);
+    ASSERT_EQ(json_array_size(result["results"]), 2u); // sparse and gaussian
+    json_t *first = json_array_get(result["results"], 0);
+    EXPECT_STREQ(json_string_value(json_object_get(first, "generator")), "sparse");
+    EXPECT_EQ(json_integer_value(json_object_get(first, "samples")), 500);
+    for (const char *key : {"seconds_sweep", "seconds_sgemm", "ratio"})
+        EXPECT_GT(json_number_value(json_object_get(first, key)), 0) << key;
+}
+
+TEST_F(Cli, InfoTellsTheBackend)
+{
+    Outcome outcome = run({"info", "--backend"});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find("cpu"), std::string::npos);
+    EXPECT_EQ(run({"info", "--backend", "cpu"}).status, 0);
+    Outcome json = run({"info", "--backend=cpu", "--json"});
+    EXPECT_EQ(last_line(json).text("version"), reliht_version());
+}
+
+TEST_F(Cli, ResultsDoNotDependOnThreads)
+{
+    Words words = {"planted", "--samples", "300", "--inputs", "15", "--json", "--model"};
+    Words one = words, two = words;
+    one.insert(one.end(), {file("one.safetensors"), "--threads", "1"});
+    two.insert(two.end(), {file("two.safetensors"), "--threads", "2"});
+    ASSERT_EQ(run(one).status, 0);
+    ASSERT_EQ(run(two).status, 0);
+    EXPECT_EQ(read_file(file("one.safetensors")), read_file(file("two.safetensors")));
+}
+
+TEST_F(Cli, HumanResultIsAlignedAndQuietMeansSilence)
+{
+    Outcome outcome =
+        run({"sense", "--length", "100", "--nnz", "2", "--measurements", "40", "--quiet"});
+    ASSERT_EQ(outcome.status, 0);
+    EXPECT_EQ(outcome.err, "");
+    std::istringstream lines(outcome.out);
+    for (std::string line; std::getline(lines, line);) {
+        ASSERT_GT(line.size(), 16u) << line;
+        EXPECT_EQ(line[15], ' ') << line;
+        EXPECT_NE(line[16], ' ') << line;
+    }
+}
+
+// ---------------------------------------------------------------- what goes wrong at run time
+
+TEST_F(Cli, BadFilesEndWith1AndAreNamed)
+{
+    std::ofstream(file("broken.npy")) << "no array";
+    std::ofstream(file("broken.safetensors")) << "no model";
+    std::ofstream(file("broken.png")) << "no image";
+    write_regression(10, 3);
+    const std::vector<std::pair<Words, std::string>> cases = {
+        {{"train", "--x", file("none.npy"), "--y", file("y.npy")}, "none.npy"},
+        {{"train", "--x", file("broken.npy"), "--y", file("y.npy")}, "broken.npy"},
+        {{"train", "--x", file("x.npy"), "--y", file("y.npy"), "--generators", file("broken.npy")},
+         "broken.npy"},
+        {{"train", "--data", "mnist", "--data-dir", file("nowhere")}, "nowhere"},
+        {{"inr", "--image", file("broken.png")}, "broken.png"},
+        {{"eval", "--model", file("broken.safetensors"), "--x", file("x.npy"), "--y",
+          file("y.npy")},
+         "broken.safetensors"},
+        {{"predict", "--model", file("none.safetensors"), "--x", file("x.npy")},
+         "none.safetensors"},
+        {{"info", "--model", file("broken.safetensors")}, "broken.safetensors"},
+        {{"info", "--backend", "cuda"}, "cuda"},
+    };
+    for (const auto &[words, name] : cases) {
+        Outcome outcome = run(words);
+        EXPECT_EQ(outcome.status, 1) << outcome.err;
+        EXPECT_EQ(outcome.err.rfind("reliht: ", 0), 0u) << outcome.err;
+        EXPECT_NE(outcome.err.find(name), std::string::npos) << outcome.err;
+    }
+}
+
+TEST_F(Cli, ModelForOtherInputsIsRefused)
+{
+    write_regression(60, 5);
+    ASSERT_EQ(run({"planted", "--samples", "50", "--inputs", "7", "--nnz", "4", "--model",
+                   file("m.safetensors")})
+                  .status,
+              0);
+    Outcome outcome =
+        run({"eval", "--model", file("m.safetensors"), "--x", file("x.npy"), "--y", file("y.npy")});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("takes 7 inputs, the data have 5"), std::string::npos)
+        << outcome.err;
+}
+
+TEST_F(Cli, OutputsAreCheckedBeforeTheWork)
+{
+    // So many samples that the run would not end before the test's time limit.
+    Words planted = {"planted", "--samples", "1000000", "--epochs", "100000"};
+    for (const char *option : {"--model", "--log"}) {
+        for (const std::string &path :
+             {folder.path.string(), file("none/there"), std::string("/dev/null")}) {
+            Words words = planted;
+            words.insert(words.end(), {option, path});
+            Outcome outcome = run(words);
+            EXPECT_EQ(outcome.status, 1) << option << " " << path;
+            EXPECT_NE(outcome.err.find(path), std::string::npos) << outcome.err;
+        }
+    }
+    Words same = planted;
+    same.insert(same.end(), {"--model", file("a"), "--log", file("a")});
+    EXPECT_EQ(run(same).status, 2);
+}
+
+TEST_F(Cli, UnwritableStandardOutputIsAFailure)
+{
+    Words words = {"sense", "--length", "100", "--nnz", "2", "--measurements", "40", "--json"};
+    auto full = [] {
+        int device = open("/dev/full", O_WRONLY);
+        dup2(device, STDOUT_FILENO);
+    };
+    auto closed = [] { close(STDOUT_FILENO); };
+    for (const std::function<void()> &prepare :
+         {std::function<void()>(full), std::function<void()>(closed)}) {
+        Outcome outcome = run(words, prepare);
+        EXPECT_EQ(outcome.status, 1);
+        EXPECT_NE(outcome.err.find("reliht: "), std::string::npos) << outcome.err;
+    }
+}
+
+TEST_F(Cli, ClosedStandardOutputNeverEndsUpInTheModel)
+{
+    Words words = {"planted", "--samples",           "60",    "--inputs",       "10", "--nnz", "4",
+                   "--model", file("m.safetensors"), "--log", file("log.jsonl")};
+    EXPECT_EQ(run(words, [] { close(STDOUT_FILENO); }).status, 1);
+    EXPECT_EQ(run({"info", "--model", file("m.safetensors")}).status, 0);
+    EXPECT_EQ(read_file(file("log.jsonl")).front(), '{');
+}
+
+TEST_F(Cli, FullDiskKeepsTheOldModel)
+{
+    std::ofstream(file("m.safetensors")) << "old";
+    Outcome outcome = run({"planted", "--samples", "60", "--inputs", "100", "--hidden", "20",
+                           "--nnz", "600", "--model", file("m.safetensors")},
+                          [] {
+                              struct rlimit limit = {2048, 2048};
+                              signal(SIGXFSZ, SIG_IGN);
+                              setrlimit(RLIMIT_FSIZE, &limit);
+                          });
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("m.safetensors"), std::string::npos) << outcome.err;
+    EXPECT_EQ(read_file(file("m.safetensors")), "old");
+}
+
+// ---------------------------------------------------------------- signals and the terminal
+
+class CliSignal : public Cli, public ::testing::WithParamInterface<int>
+{
+};
+
+INSTANTIATE_TEST_SUITE_P(Both, CliSignal, ::testing::Values(SIGINT, SIGTERM));
+
+TEST_P(CliSignal, EndsTheRunAndLeavesTheBestModel)
+{
+    pid_t child = start({"planted", "--samples", "2000", "--inputs", "30", "--epochs", "10000000",
+                         "--model", file("m.safetensors"), "--log", file("log.jsonl"), "--json"});
+    for (int i = 0; i < 3000 && read_file(file("log.jsonl")).empty(); i++)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    kill(child, GetParam());
+    Outcome outcome = finish(child);
+    EXPECT_EQ(outcome.status, 128 + GetParam()) << outcome.err;
+    EXPECT_GT(last_line(outcome).number("epochs"), 0);
+    EXPECT_EQ(run({"info", "--model", file("m.safetensors")}).status, 0);
+}
+
+TEST_F(Cli, BarOnATerminalIsWipedAtTheEnd)
+{
+    int terminal, other;
+    ASSERT_EQ(openpty(&terminal, &other, nullptr, nullptr, nullptr), 0);
+    pid_t child = start({"planted", "--samples", "500", "--inputs", "20", "--epochs", "20"},
+                        [other] { dup2(other, STDERR_FILENO); });
+    close(other);
+    std::string shown;
+    char buffer[4096];
+    for (ssize_t count; (count = read(terminal, buffer, sizeof buffer)) > 0;)
+        shown.append(buffer, (size_t)count);
+    close(terminal);
+    EXPECT_EQ(finish(child).status, 0);
+    EXPECT_NE(shown.find("epoch 20/20"), std::string::npos) << shown;
+    EXPECT_NE(shown.find("left"), std::string::npos);
+    ASSERT_GE(shown.size(), 4u);
+    EXPECT_EQ(shown.substr(shown.size() - 4), "\r\x1b[K");
+}
