@@ -6,7 +6,11 @@
  *
  * Sums of a neuron: 64 samples (two sums of table entries of five samples), then words of 64
  * samples up to SPAN_WORDS, then spans. Neither tiles, strips, threads nor vector widths change
- * that order, so a gradient is a function of the pattern, the data and the residual alone. */
+ * that order, so a gradient is a function of the pattern, the data and the residual alone.
+ *
+ * Threads work in teams. Few neurons make a few large tiles on which all threads work together and
+ * wait for each other; many neurons make small tiles, of which every thread takes the next one for
+ * itself and waits for nobody. Both use the same memory, as one team of all or as teams of one. */
 #include "backend/cpu/sweep.h"
 
 #include "backend/cpu/normals.h"
@@ -20,14 +24,16 @@
 /* Measured on Zen 4 (32 KB L1, 1 MB L2 a core). */
 static const struct tuning {
     size_t tile_neurons;  /* patterns held at once; tables of partial sums serve so many */
-    size_t tile_bytes;    /* at most so much for them, but for least_neurons */
-    size_t least_neurons; /* however many samples there are */
+    size_t tile_bytes;    /* at most so much for them, but for least_neurons a thread */
+    size_t least_neurons; /* of a thread's share of a tile */
+    size_t apart_tiles;   /* from so many shares of a tile on, each thread takes its own */
     size_t strip_neurons; /* neurons of a work item: their sums stay in L2 */
-    size_t panel_bytes;   /* dense generators drawn at once, in L2 */
+    size_t group_neurons; /* neurons of a work item of patterns */
+    size_t panel_bytes;   /* dense generators drawn at once, a thread's share: in L2 */
     size_t cache_bytes;   /* samples x inputs that sparse patterns are made from at once */
     size_t items;         /* work items a thread, at least, for balance */
     size_t entries;       /* candidates a thread collects before it offers them */
-} tuning = {1024, 16u << 20, 64, 512, 512u << 10, 512u << 10, 4, 1024};
+} tuning = {1024, 16u << 20, 64, 8, 512, 64, 512u << 10, 512u << 10, 4, 1024};
 
 #define SPAN_WORDS 64u
 
@@ -41,6 +47,24 @@ typedef struct tile_generator {
     float drawn_values[GENERATOR_NONZEROS];
 } tile_generator;
 
+/* Loops of a tile whose items the members of a team take as they come. */
+typedef enum phase { PHASE_FIND, PHASE_SPARSE, PHASE_DENSE, PHASE_GRADIENT, PHASES } phase;
+
+/* A tile of neurons and the threads that work on it. */
+typedef struct team {
+    size_t members;
+    size_t capacity, panel;     /* neurons of a tile; dense generators drawn at once */
+    size_t bits_stride;         /* capacity and a little: rows a power of two apart collide */
+    uint64_t *bits;             /* [words, bits_stride] */
+    uint32_t *neurons;          /* [capacity] */
+    tile_generator *generators; /* [capacity] */
+    uint32_t *dense;            /* [capacity] places of the dense generators */
+    float *panels;              /* [panel / PANEL_NEURONS, inputs, PANEL_NEURONS] */
+    size_t position;            /* of the tile's first neuron in the order */
+    size_t count, dense_count;  /* of the tile at hand */
+    size_t next[PHASES];        /* item to be taken */
+} team;
+
 /* What one thread works in. */
 typedef struct worker {
     gradient_scratch scratch;
@@ -49,22 +73,23 @@ typedef struct worker {
     float *drawn;         /* [inputs] */
     entry *entries;       /* [tuning.entries] */
     size_t count;
+    size_t member; /* of its team; 0 leads */
 } worker;
 
 struct sweep {
     cpu_backend *backend;
-    size_t inputs, words, tile, panel; /* panel: dense generators drawn at once */
-    size_t bits_stride;                /* tile and a little: rows a power of two apart collide */
-    uint64_t *bits;                    /* [words, bits_stride] */
-    uint32_t *neurons;                 /* [tile] */
-    tile_generator *generators;        /* [tile] */
-    uint32_t *dense;                   /* [tile] places of the dense generators */
-    float *panels;                     /* [panel / PANEL_NEURONS, inputs, PANEL_NEURONS] */
-    worker *workers;                   /* [threads] */
-    float *floats;                     /* of the workers */
-    entry *entries;                    /* of the workers */
-    omp_lock_t lock;                   /* of the selector */
-    uint32_t threshold;                /* the selector's, read without the lock */
+    size_t inputs, words;
+    team whole;  /* of all threads */
+    team *apart; /* [threads] of one each, in the same memory */
+    uint64_t *bits;
+    uint32_t *neurons, *dense;
+    tile_generator *generators;
+    float *panels;
+    worker *workers;    /* [threads] */
+    float *floats;      /* of the workers */
+    entry *entries;     /* of the workers */
+    omp_lock_t lock;    /* of the selector and the order of neurons */
+    uint32_t threshold; /* the selector's, read without the lock */
     double pattern_seconds;
 };
 
@@ -99,6 +124,25 @@ static size_t divide_up(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
+/* ---------------------------------------------------------------- teams */
+
+/* The next item of a loop, if there is one. */
+static bool take(team *t, phase p, size_t items, size_t *item)
+{
+    *item = __atomic_fetch_add(&t->next[p], 1, __ATOMIC_RELAXED);
+    return *item < items;
+}
+
+/* Waits for the other members, if there are any. */
+static void meet(const team *t)
+{
+    if (t->members > 1) {
+#pragma omp barrier
+    }
+}
+
+/* ---------------------------------------------------------------- memory */
+
 static void place_workers(sweep *self, size_t threads)
 {
     size_t sums = tuning.strip_neurons * BLOCK_COLUMNS;
@@ -114,6 +158,21 @@ static void place_workers(sweep *self, size_t threads)
     }
 }
 
+/* Team number `first` when the memory is cut into `threads` shares of which it has `shares`. */
+static team place_team(const sweep *self, size_t first, size_t shares, size_t capacity,
+                       size_t panel)
+{
+    return (team){.members = shares,
+                  .capacity = shares * capacity,
+                  .panel = shares * panel,
+                  .bits_stride = shares * (capacity + 8),
+                  .bits = self->bits + first * self->words * (capacity + 8),
+                  .neurons = self->neurons + first * capacity,
+                  .generators = self->generators + first * capacity,
+                  .dense = self->dense + first * capacity,
+                  .panels = self->panels + first * panel * self->inputs};
+}
+
 reliht_status sweep_create(cpu_backend *owner, size_t samples, size_t inputs, sweep **out)
 {
     reliht_context *context = owner->base.context;
@@ -127,29 +186,33 @@ reliht_status sweep_create(cpu_backend *owner, size_t samples, size_t inputs, sw
     self->backend = owner;
     self->inputs = inputs;
     self->words = larger(padded_samples(samples) / WORD_SAMPLES, 1);
-    self->tile = smaller(tuning.tile_neurons, tuning.tile_bytes / sizeof(uint64_t) / self->words);
-    self->tile = larger(self->tile / 8 * 8, tuning.least_neurons);
-    self->bits_stride = self->tile + 8;
+    omp_init_lock(&self->lock);
+    /* A thread's share of a tile and of the dense generators. */
+    size_t capacity = smaller(tuning.tile_neurons, tuning.tile_bytes / 8 / self->words) / threads;
+    capacity = larger(capacity / 8 * 8, tuning.least_neurons);
     size_t panels = tuning.panel_bytes / sizeof(float) / PANEL_NEURONS / larger(inputs, 1);
-    panels = smaller(panels, divide_up(self->tile, PANEL_NEURONS));
-    self->panel = larger(panels, 1) * PANEL_NEURONS;
+    panels = larger(smaller(panels, divide_up(capacity, PANEL_NEURONS)), 1);
+    size_t panel = panels * PANEL_NEURONS;
     size_t floats = 2 * tuning.strip_neurons * BLOCK_COLUMNS + inputs * WORD_SAMPLES +
                     divide_up(inputs, 16) * 16;
-    omp_init_lock(&self->lock);
 #define ALLOCATE(category, field, count)                                                \
     if ((status = gate_allocate(context, MEMORY_##category, count, sizeof *self->field, \
                                 "sweep: " #field, &self->field)))                       \
     goto done
-    ALLOCATE(patterns, bits, self->words * self->bits_stride);
-    ALLOCATE(workspace, neurons, self->tile);
-    ALLOCATE(workspace, generators, self->tile);
-    ALLOCATE(workspace, dense, self->tile);
-    ALLOCATE(workspace, panels, self->panel * inputs);
+    ALLOCATE(patterns, bits, threads * self->words * (capacity + 8));
+    ALLOCATE(workspace, neurons, threads * capacity);
+    ALLOCATE(workspace, dense, threads * capacity);
+    ALLOCATE(workspace, generators, threads * capacity);
+    ALLOCATE(workspace, panels, threads * panel * inputs);
+    ALLOCATE(workspace, apart, threads);
     ALLOCATE(workspace, workers, threads);
     ALLOCATE(workspace, floats, threads * floats);
     ALLOCATE(candidates, entries, threads * tuning.entries);
 #undef ALLOCATE
     place_workers(self, threads);
+    self->whole = place_team(self, 0, threads, capacity, panel);
+    for (size_t t = 0; t < threads; t++)
+        self->apart[t] = place_team(self, t, 1, capacity, panel);
     *out = self;
 done:
     if (status)
@@ -165,9 +228,10 @@ void sweep_destroy(sweep *self)
     omp_destroy_lock(&self->lock);
     gate_release(context, self->bits);
     gate_release(context, self->neurons);
-    gate_release(context, self->generators);
     gate_release(context, self->dense);
+    gate_release(context, self->generators);
     gate_release(context, self->panels);
+    gate_release(context, self->apart);
     gate_release(context, self->workers);
     gate_release(context, self->floats);
     gate_release(context, self->entries);
@@ -209,134 +273,158 @@ static void find_generator(const generator_source *source, uint32_t neuron, tile
     }
 }
 
-/* Where the pattern words of a tile go: word w of neuron i is bits[w * word_stride + i *
- * neuron_stride]. */
-typedef struct pattern_tile {
+/* Where the pattern words of a tile come from and go to: word w of neuron i is
+ * bits[w * word_stride + i * neuron_stride]. */
+typedef struct pattern_job {
     const batch *data;
     const generator_source *source;
-    const uint32_t *neurons;
-    size_t count, words;
+    size_t words;
     uint64_t *bits;
     size_t word_stride, neuron_stride;
-} pattern_tile;
+} pattern_job;
+
+static void find_generators(team *t, const worker *w, const pattern_job *job)
+{
+    size_t group;
+    while (take(t, PHASE_FIND, divide_up(t->count, tuning.group_neurons), &group)) {
+        size_t last = smaller(t->count, (group + 1) * tuning.group_neurons);
+        for (size_t i = group * tuning.group_neurons; i < last; i++)
+            find_generator(job->source, t->neurons[i], &t->generators[i]);
+    }
+    meet(t);
+    if (w->member == 0) {
+        t->dense_count = 0;
+        for (size_t i = 0; i < t->count; i++)
+            if (t->generators[i].dense)
+                t->dense[t->dense_count++] = (uint32_t)i;
+    }
+    meet(t);
+}
 
 /* Samples are cut so that all their inputs stay in cache while the neurons pass by. */
-static void sparse_patterns(sweep *self, const pattern_tile *tile)
+static void sparse_patterns(const sweep *self, team *t, const pattern_job *job)
 {
     const sweep_kernels *kernels = kernels_of(self);
-    int threads = (int)self->backend->base.context->threads;
     size_t word_bytes = larger(self->inputs, 1) * WORD_SAMPLES * sizeof(float);
-    size_t words = smaller(larger(tuning.cache_bytes / word_bytes, 1), tile->words);
-    size_t spans = divide_up(tile->words, words);
-    size_t strips = divide_up(tile->count, WORD_SAMPLES);
-#pragma omp parallel for num_threads(threads) schedule(dynamic) collapse(2)
-    for (size_t span = 0; span < spans; span++)
-        for (size_t strip = 0; strip < strips; strip++) {
-            size_t first = span * words, last = smaller(tile->count, (strip + 1) * WORD_SAMPLES);
-            for (size_t i = strip * WORD_SAMPLES; i < last; i++) {
-                const tile_generator *h = &self->generators[i];
-                if (!h->dense)
-                    kernels->sparse_pattern(
-                        tile->data->x, tile->data->stride, h->columns, h->values, h->count, first,
-                        smaller(words, tile->words - first),
-                        tile->bits + first * tile->word_stride + i * tile->neuron_stride,
-                        tile->word_stride);
-            }
+    size_t words = smaller(larger(tuning.cache_bytes / word_bytes, 1), job->words);
+    size_t groups = divide_up(t->count, tuning.group_neurons), item;
+    while (take(t, PHASE_SPARSE, divide_up(job->words, words) * groups, &item)) {
+        size_t first = item / groups * words, group = item % groups;
+        size_t last = smaller(t->count, (group + 1) * tuning.group_neurons);
+        for (size_t i = group * tuning.group_neurons; i < last; i++) {
+            const tile_generator *h = &t->generators[i];
+            if (!h->dense)
+                kernels->sparse_pattern(job->data->x, job->data->stride, h->columns, h->values,
+                                        h->count, first, smaller(words, job->words - first),
+                                        job->bits + first * job->word_stride +
+                                            i * job->neuron_stride,
+                                        job->word_stride);
         }
+    }
 }
 
 /* panels <- generators of the dense neurons number first .. first + count - 1, six interleaved;
  * the rest of the last panel is stale and its results are dropped. */
-static void draw_panels(sweep *self, const pattern_tile *tile, size_t first, size_t count)
+static void draw_panels(const sweep *self, team *t, const worker *w, const pattern_job *job,
+                        size_t first, size_t count)
 {
     const normals_kernel *normals = normals_for(self->backend->isa);
-    int threads = (int)self->backend->base.context->threads;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t i = 0; i < count; i++) {
-        float *drawn = self->workers[omp_get_thread_num()].drawn;
-        normals->fill(tile->source->seed, RNG_GENERATOR, tile->neurons[self->dense[first + i]], 0,
-                      self->inputs, drawn);
-        float *panel = self->panels + i / PANEL_NEURONS * PANEL_NEURONS * self->inputs;
+    for (size_t i = w->member; i < count; i += t->members) {
+        normals->fill(job->source->seed, RNG_GENERATOR, t->neurons[t->dense[first + i]], 0,
+                      self->inputs, w->drawn);
+        float *panel = t->panels + i / PANEL_NEURONS * PANEL_NEURONS * self->inputs;
         for (size_t input = 0; input < self->inputs; input++)
-            panel[input * PANEL_NEURONS + i % PANEL_NEURONS] = drawn[input];
+            panel[input * PANEL_NEURONS + i % PANEL_NEURONS] = w->drawn[input];
     }
 }
 
-static void multiply_panels(sweep *self, const pattern_tile *tile, size_t first, size_t count)
+/* Pattern word `word` of every `shares`-th panel from number `share` on. */
+static void multiply_panels(const sweep *self, const team *t, const worker *w,
+                            const pattern_job *job, size_t first, size_t count, size_t word,
+                            size_t share, size_t shares)
 {
     const sweep_kernels *kernels = kernels_of(self);
-    int threads = (int)self->backend->base.context->threads;
-    size_t panels = divide_up(count, PANEL_NEURONS);
-    /* With few words, panels are shared out as well; each share packs the samples again. */
-    size_t shares = smaller(panels, divide_up(tuning.items * (size_t)threads, tile->words));
-#pragma omp parallel for num_threads(threads) schedule(dynamic) collapse(2)
-    for (size_t word = 0; word < tile->words; word++)
-        for (size_t share = 0; share < shares; share++) {
-            float *packed = self->workers[omp_get_thread_num()].packed;
-            kernels->pack_samples(tile->data->x, tile->data->stride, self->inputs, word, packed);
-            for (size_t p = share; p < panels; p += shares) {
-                uint64_t masks[PANEL_NEURONS];
-                const float *panel = self->panels + p * PANEL_NEURONS * self->inputs;
-                kernels->dense_pattern(packed, panel, self->inputs, masks);
-                size_t rest = smaller(PANEL_NEURONS, count - p * PANEL_NEURONS);
-                for (size_t i = 0; i < rest; i++) {
-                    size_t place = self->dense[first + p * PANEL_NEURONS + i];
-                    tile->bits[word * tile->word_stride + place * tile->neuron_stride] = masks[i];
-                }
-            }
+    kernels->pack_samples(job->data->x, job->data->stride, self->inputs, word, w->packed);
+    for (size_t p = share; p < divide_up(count, PANEL_NEURONS); p += shares) {
+        uint64_t masks[PANEL_NEURONS];
+        kernels->dense_pattern(w->packed, t->panels + p * PANEL_NEURONS * self->inputs,
+                               self->inputs, masks);
+        size_t rest = smaller(PANEL_NEURONS, count - p * PANEL_NEURONS);
+        for (size_t i = 0; i < rest; i++) {
+            size_t place = t->dense[first + p * PANEL_NEURONS + i];
+            job->bits[word * job->word_stride + place * job->neuron_stride] = masks[i];
         }
+    }
 }
 
-/* Pattern bits of up to self->tile neurons. */
-static void make_patterns(sweep *self, const pattern_tile *tile)
+static void dense_patterns(const sweep *self, team *t, const worker *w, const pattern_job *job)
 {
-    int threads = (int)self->backend->base.context->threads;
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (size_t i = 0; i < tile->count; i++)
-        find_generator(tile->source, tile->neurons[i], &self->generators[i]);
-    size_t dense = 0;
-    for (size_t i = 0; i < tile->count; i++)
-        if (self->generators[i].dense)
-            self->dense[dense++] = (uint32_t)i;
-    if (dense < tile->count)
-        sparse_patterns(self, tile);
-    for (size_t first = 0; first < dense; first += self->panel) {
-        size_t count = smaller(self->panel, dense - first);
-        draw_panels(self, tile, first, count);
-        multiply_panels(self, tile, first, count);
+    for (size_t first = 0; first < t->dense_count; first += t->panel) {
+        size_t count = smaller(t->panel, t->dense_count - first), item;
+        /* With few words, panels are shared out as well; each share packs the samples again. */
+        size_t wanted = t->members > 1 ? divide_up(tuning.items * t->members, job->words) : 1;
+        size_t shares = smaller(divide_up(count, PANEL_NEURONS), wanted);
+        draw_panels(self, t, w, job, first, count);
+        meet(t);
+        while (take(t, PHASE_DENSE, job->words * shares, &item))
+            multiply_panels(self, t, w, job, first, count, item / shares, item % shares, shares);
+        meet(t);
+        if (w->member == 0)
+            t->next[PHASE_DENSE] = 0;
     }
+}
+
+/* Pattern bits of the team's tile. */
+static void make_patterns(const sweep *self, team *t, const worker *w, const pattern_job *job)
+{
+    find_generators(t, w, job);
+    if (t->dense_count < t->count)
+        sparse_patterns(self, t, job);
+    dense_patterns(self, t, w, job);
+    meet(t);
 }
 
 reliht_status sweep_patterns(sweep *self, const batch *data, const generator_source *generators,
                              const uint32_t *neurons, size_t count, uint64_t *bits)
 {
     size_t words = data->stride / WORD_SAMPLES;
-    for (size_t first = 0; first < count; first += self->tile) {
-        pattern_tile tile = {.data = data,
-                             .source = generators,
-                             .neurons = neurons + first,
-                             .count = smaller(self->tile, count - first),
-                             .words = words,
-                             .bits = bits + first * words,
-                             .word_stride = 1,
-                             .neuron_stride = words};
-        make_patterns(self, &tile);
+    team *t = &self->whole;
+#pragma omp parallel num_threads((int)self->backend->base.context->threads)
+    {
+        worker *w = &self->workers[omp_get_thread_num()];
+        w->member = (size_t)omp_get_thread_num();
+#pragma omp single
+        t->members = (size_t)omp_get_num_threads();
+        for (size_t first = 0; first < count; first += t->capacity) {
+            if (w->member == 0) {
+                t->count = smaller(t->capacity, count - first);
+                memcpy(t->neurons, neurons + first, t->count * sizeof *neurons);
+                memset(t->next, 0, sizeof t->next);
+            }
+            meet(t);
+            pattern_job job = {.data = data,
+                               .source = generators,
+                               .words = words,
+                               .bits = bits + first * words,
+                               .word_stride = 1,
+                               .neuron_stride = words};
+            make_patterns(self, t, w, &job);
+        }
     }
     return RELIHT_OK;
 }
 
 /* ---------------------------------------------------------------- candidates */
 
-/* The part of a sweep that stays the same from tile to tile, and the tile at hand. */
+/* The part of a sweep that stays the same from tile to tile. */
 typedef struct sweep_job {
     const batch *data;
+    const generator_source *generators;
     const float *residual;
     const sparse *weights;
     bool mixed;
     float step_size;
     selector *best;
-    size_t position; /* of the tile's first neuron in the order */
-    size_t count;    /* neurons of the tile */
     size_t words;
 } sweep_job;
 
@@ -363,15 +451,15 @@ static void step_with_weights(const sparse *weights, size_t row, float scale, si
 }
 
 /* Collects the candidates of one neuron and block of columns that reach the threshold. */
-static void collect(sweep *self, worker *w, const sweep_job *job, size_t i, size_t first_column,
-                    size_t columns, const float *sums)
+static void collect(sweep *self, const team *t, worker *w, const sweep_job *job, size_t i,
+                    size_t first_column, size_t columns, const float *sums)
 {
     uint32_t threshold = __atomic_load_n(&self->threshold, __ATOMIC_RELAXED);
-    uint32_t neuron = self->neurons[i];
+    uint32_t neuron = t->neurons[i];
     float scale = job->mixed && neuron % 2 ? job->step_size : -job->step_size;
     float candidates[BLOCK_COLUMNS];
-    if (job->position + i < job->weights->live) {
-        step_with_weights(job->weights, job->position + i, scale, first_column, columns, sums,
+    if (t->position + i < job->weights->live) {
+        step_with_weights(job->weights, t->position + i, scale, first_column, columns, sums,
                           candidates);
     } else {
         if (!kernels_of(self)->reach(sums, scale, threshold))
@@ -387,17 +475,16 @@ static void collect(sweep *self, worker *w, const sweep_job *job, size_t i, size
 }
 
 /* Gradient and candidates of `count` neurons of the tile in one block of columns. */
-static void sweep_strip(sweep *self, const sweep_job *job, size_t first_column, size_t first,
-                        size_t count)
+static void sweep_strip(sweep *self, const team *t, worker *w, const sweep_job *job,
+                        size_t first_column, size_t first, size_t count)
 {
     const sweep_kernels *kernels = kernels_of(self);
-    worker *w = &self->workers[omp_get_thread_num()];
     gradient_job gradient = {.x = job->data->x + first_column * job->data->stride,
                              .stride = job->data->stride,
                              .columns = smaller(BLOCK_COLUMNS, self->inputs - first_column),
                              .residual = job->residual,
-                             .bits = self->bits + first,
-                             .bits_stride = self->bits_stride,
+                             .bits = t->bits + first,
+                             .bits_stride = t->bits_stride,
                              .neurons = count};
     memset(w->totals, 0, count * BLOCK_COLUMNS * sizeof *w->totals);
     memset(w->sums, 0, count * BLOCK_COLUMNS * sizeof *w->sums);
@@ -408,27 +495,24 @@ static void sweep_strip(sweep *self, const sweep_job *job, size_t first_column, 
         kernels->fold_sums(w->totals, w->sums, count * BLOCK_COLUMNS);
     }
     for (size_t i = 0; i < count; i++)
-        collect(self, w, job, first + i, first_column, gradient.columns,
+        collect(self, t, w, job, first + i, first_column, gradient.columns,
                 w->totals + i * BLOCK_COLUMNS);
 }
 
-static void sweep_tile(sweep *self, const sweep_job *job)
+/* Items are strips of neurons in blocks of columns, the same block after each other. */
+static void sweep_tile(sweep *self, team *t, worker *w, const sweep_job *job)
 {
-    size_t threads = self->backend->base.context->threads;
-    size_t blocks = divide_up(self->inputs, BLOCK_COLUMNS);
-    size_t strips = divide_up(job->count, tuning.strip_neurons);
-    while (blocks * strips < tuning.items * threads && job->count / strips > WORD_SAMPLES)
+    size_t blocks = divide_up(self->inputs, BLOCK_COLUMNS), item;
+    size_t strips = divide_up(t->count, tuning.strip_neurons);
+    while (t->members > 1 && blocks * strips < tuning.items * t->members &&
+           t->count / strips > tuning.group_neurons)
         strips++;
-    size_t strip = divide_up(job->count, strips);
-#pragma omp parallel num_threads((int)threads)
-    {
-#pragma omp for schedule(dynamic) collapse(2)
-        for (size_t block = 0; block < blocks; block++)
-            for (size_t s = 0; s < strips; s++)
-                if (s * strip < job->count)
-                    sweep_strip(self, job, block * BLOCK_COLUMNS, s * strip,
-                                smaller(strip, job->count - s * strip));
-        offer_entries(self, &self->workers[omp_get_thread_num()], job->best);
+    size_t strip = divide_up(t->count, strips);
+    strips = divide_up(t->count, strip);
+    while (take(t, PHASE_GRADIENT, blocks * strips, &item)) {
+        size_t first = item % strips * strip;
+        sweep_strip(self, t, w, job, item / strips * BLOCK_COLUMNS, first,
+                    smaller(strip, t->count - first));
     }
 }
 
@@ -450,36 +534,65 @@ static size_t next_neurons(neuron_order *order, size_t most, uint32_t *neurons)
     return count;
 }
 
+/* Tile after tile, until none begins before position `until`. */
+static void sweep_tiles(sweep *self, team *t, worker *w, const sweep_job *job, neuron_order *order,
+                        size_t until)
+{
+    for (;;) {
+        if (w->member == 0) {
+            omp_set_lock(&self->lock);
+            t->position = order->position;
+            t->count = t->position < until ? next_neurons(order, t->capacity, t->neurons) : 0;
+            omp_unset_lock(&self->lock);
+            memset(t->next, 0, sizeof t->next);
+        }
+        meet(t);
+        if (!t->count)
+            return;
+        double start = clock_wall();
+        pattern_job patterns = {.data = job->data,
+                                .source = job->generators,
+                                .words = job->words,
+                                .bits = t->bits,
+                                .word_stride = t->bits_stride,
+                                .neuron_stride = 1};
+        make_patterns(self, t, w, &patterns);
+        if (w == self->workers)
+            self->pattern_seconds += clock_wall() - start;
+        sweep_tile(self, t, w, job);
+        meet(t);
+    }
+}
+
 reliht_status sweep_run(sweep *self, const batch *data, const generator_source *generators,
                         reliht_signs signs, const float *residual, float step_size,
                         const sparse *weights, selector *best)
 {
     bool drawn = generators->source == PATTERNS_DRAWN;
     neuron_order order = {.weights = weights, .total = drawn ? generators->hidden : weights->live};
-    sweep_job job = {.data = data,
-                     .residual = residual,
-                     .weights = weights,
-                     .mixed = signs == RELIHT_SIGNS_MIXED,
-                     .step_size = step_size,
-                     .best = best,
-                     .words = padded_samples(data->samples) / WORD_SAMPLES};
+    const sweep_job job = {.data = data,
+                           .generators = generators,
+                           .residual = residual,
+                           .weights = weights,
+                           .mixed = signs == RELIHT_SIGNS_MIXED,
+                           .step_size = step_size,
+                           .best = best,
+                           .words = padded_samples(data->samples) / WORD_SAMPLES};
     self->threshold = best->threshold;
-    for (;;) {
-        job.position = order.position;
-        job.count = next_neurons(&order, self->tile, self->neurons);
-        if (!job.count)
-            return RELIHT_OK;
-        double start = clock_wall();
-        pattern_tile tile = {.data = data,
-                             .source = generators,
-                             .neurons = self->neurons,
-                             .count = job.count,
-                             .words = job.words,
-                             .bits = self->bits,
-                             .word_stride = self->bits_stride,
-                             .neuron_stride = 1};
-        make_patterns(self, &tile);
-        self->pattern_seconds += clock_wall() - start;
-        sweep_tile(self, &job);
+    /* Together as long as there are weights, so that the threshold is high early. */
+    bool apart = order.total >= weights->live + tuning.apart_tiles * self->whole.capacity;
+    size_t together = apart ? weights->live : order.total;
+#pragma omp parallel num_threads((int)self->backend->base.context->threads)
+    {
+        worker *w = &self->workers[omp_get_thread_num()];
+        w->member = (size_t)omp_get_thread_num();
+#pragma omp single
+        self->whole.members = (size_t)omp_get_num_threads();
+        sweep_tiles(self, &self->whole, w, &job, &order, together);
+        w->member = 0;
+        if (apart)
+            sweep_tiles(self, &self->apart[omp_get_thread_num()], w, &job, &order, order.total);
+        offer_entries(self, w, best);
     }
+    return RELIHT_OK;
 }
