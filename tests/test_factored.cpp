@@ -31,6 +31,7 @@ struct Case {
     reliht_importance importance = RELIHT_IMPORTANCE_SKETCH;
     reliht_step step = RELIHT_STEP_AUTO;
     pattern_source source = PATTERNS_WEIGHTS;
+    reliht_generator generator = RELIHT_GENERATOR_GAUSSIAN;
     uint64_t seed = 5;
     float x_scale = 1;
 };
@@ -69,6 +70,7 @@ factored_problem problem_of(const Case &shape)
     problem.importance = shape.importance;
     problem.step = shape.step;
     problem.seed = shape.seed;
+    problem.generator = shape.generator;
     problem.input_scale = 1;
     problem.target_scale = 1;
     return problem;
@@ -173,7 +175,15 @@ struct Oracle {
                   RELIHT_OK);
         std::vector<float> h(d);
         for (size_t j = 0; j < m; j++) {
+            uint32_t columns[GENERATOR_NONZEROS];
+            float values[GENERATOR_NONZEROS];
             generator_draw_gaussian(of.seed, (uint32_t)j, d, h.data());
+            if (of.generator == RELIHT_GENERATOR_SPARSE) {
+                size_t count = generator_draw_sparse(of.seed, (uint32_t)j, d, columns, values);
+                std::fill(h.begin(), h.end(), 0.0f);
+                for (size_t i = 0; i < count; i++)
+                    h[columns[i]] = values[i];
+            }
             generators.insert(generators.end(), h.begin(), h.end());
         }
     }
@@ -298,11 +308,13 @@ struct Oracle {
         double largest[2];
         for (size_t half = 0; half < 2; half++) {
             Matrix magnitudes;
-            for (size_t i = half ? split : 0; i < (half ? entries : split); i++)
+            // The first block of neurons stands for all.
+            size_t block = std::min(m, std::max<size_t>(16, 0x40000 / (d + k)));
+            for (size_t i = half ? split : 0; i < (half ? split + block * k : block * d); i++)
                 if (gradient[i] != 0)
                     magnitudes.push_back(std::fabs(gradient[i]));
             std::sort(magnitudes.rbegin(), magnitudes.rend());
-            magnitudes.resize(std::min(magnitudes.size(), shape.nnz));
+            magnitudes.resize(std::min(magnitudes.size(), shape.nnz * block / m));
             double sum = 0;
             for (double value : magnitudes)
                 sum += value * value;
@@ -443,6 +455,10 @@ std::vector<Case> all_cases()
                     shape.source = source;
                     cases.push_back(shape);
                 }
+    Case drawn;
+    drawn.source = PATTERNS_DRAWN;
+    drawn.generator = RELIHT_GENERATOR_SPARSE;
+    cases.push_back(drawn);
     Case one = cases[0]; // a single output, full support
     one.outputs = 1;
     one.nnz = 13 * 24;
@@ -460,6 +476,15 @@ std::vector<Case> all_cases()
     wide.inputs = 70;
     wide.nnz = 150;
     cases.push_back(wide);
+    Case blocks; // more gradients than are held at a time
+    blocks.samples = 20;
+    blocks.hidden = 30000;
+    blocks.inputs = 8;
+    blocks.outputs = 2;
+    blocks.nnz = 500;
+    cases.push_back(blocks);
+    blocks.importance = RELIHT_IMPORTANCE_MAGNITUDE;
+    cases.push_back(blocks);
     return cases;
 }
 
@@ -527,6 +552,7 @@ TEST(Factored, SameBitsForAnyThreadsAndInstructionSet)
         shape.importance = importance;
         shape.samples = 700;
         shape.hidden = 37;
+        shape.nnz = 200;
         Data data(shape);
         Matrix first;
         for (unsigned threads : {1u, 2u, 3u})

@@ -94,6 +94,12 @@ static inline reliht_context *factored_context(const factored *self)
     return self->backend->base.context;
 }
 
+/* Threads for so many multiply-adds or updates: one where starting more would take longer. */
+static inline int factored_threads(const factored *self, size_t work)
+{
+    return work < 50000 ? 1 : (int)factored_context(self)->threads;
+}
+
 static inline uint32_t neuron_number(const factored *self, const step_view *view, size_t i)
 {
     bool all = view->draw || view->source == PATTERNS_DRAWN;
@@ -136,7 +142,8 @@ size_t factored_block(factored *self, const step_view *view, size_t first);
 void factored_support_gradient(factored *self, const step_view *view);
 
 /* The largest magnitude and the mean square of the nnz largest gradients of W1 (HAS_HIDDEN) or W2
- * (HAS_OUTPUT): what a first step is measured by. Needs self->best. */
+ * (HAS_OUTPUT): what a first step is measured by. Of many neurons the first block stands for all,
+ * with its share of nnz. Needs self->best. */
 reliht_status factored_measure(factored *self, const step_view *view, unsigned which,
                                double *mean_square, float *largest);
 

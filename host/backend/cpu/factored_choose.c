@@ -59,11 +59,10 @@ static reliht_status finish_choice(factored *self)
 
 /* ---------------------------------------------------------------- first step */
 
-static void collect_gradients(collector *to, const step_view *view, size_t first, size_t place,
-                              unsigned which)
+static void collect_gradients(collector *to, const step_view *view, size_t place, unsigned which)
 {
     const factored *self = to->owner;
-    uint32_t neuron = neuron_number(self, view, first + place);
+    uint32_t neuron = neuron_number(self, view, place);
     const float *row = self->block + place * self->row_length;
     if (!(self->block_flags[place] & which))
         return;
@@ -78,18 +77,16 @@ static void collect_gradients(collector *to, const step_view *view, size_t first
 reliht_status factored_measure(factored *self, const step_view *view, unsigned which,
                                double *mean_square, float *largest)
 {
+    size_t count = factored_block(self, view, 0);
+    size_t share = (size_t)((double)self->problem.nnz * (double)count / (double)view->neurons);
     selector_reset(&self->best);
-    for (size_t first = 0, count; (count = factored_block(self, view, first)) > 0; first += count) {
-#pragma omp parallel num_threads(factored_context(self)->threads)
-        {
-            collector to = collector_open(self);
-#pragma omp for schedule(static)
-            for (size_t place = 0; place < count; place++)
-                collect_gradients(&to, view, first, place, which);
-            collector_flush(&to);
-        }
-    }
+    self->best.keep = share > 1 ? share : 1;
+    collector to = collector_open(self);
+    for (size_t place = 0; place < count; place++)
+        collect_gradients(&to, view, place, which);
+    collector_flush(&to);
     reliht_status status = finish_choice(self);
+    self->best.keep = self->problem.nnz;
     *mean_square = 0;
     *largest = 0;
     for (size_t i = 0; !status && i < self->best.count; i++) {
@@ -139,7 +136,7 @@ static reliht_status choose_by_magnitude(factored *self, const step_view *view,
 {
     selector_reset(&self->best);
     for (size_t first = 0, count; (count = factored_block(self, view, first)) > 0; first += count) {
-#pragma omp parallel num_threads(factored_context(self)->threads)
+#pragma omp parallel num_threads(factored_threads(self, count * self->row_length))
         {
             collector to = collector_open(self);
 #pragma omp for schedule(static)
@@ -204,7 +201,8 @@ static reliht_status add_updates(factored *self, const step_view *view, const st
     double total = 0;
     for (size_t first = 0, count; (count = factored_block(self, view, first)) > 0; first += count) {
         double sums[SKETCH_ROWS];
-#pragma omp parallel for num_threads(factored_context(self)->threads) schedule(static, 1)
+#pragma omp parallel for num_threads(factored_threads(self, 4 * count * self->row_length)) \
+    schedule(static, 1)
         for (size_t r = 0; r < SKETCH_ROWS; r++)
             sums[r] = add_block(self, view, first, count, r, sizes);
         total += sums[0];
@@ -257,7 +255,7 @@ static reliht_status choose_by_sketch(factored *self, const step_view *view)
 {
     selector_reset(&self->best);
     int64_t threshold = offer_support(self, view);
-#pragma omp parallel num_threads(factored_context(self)->threads)
+#pragma omp parallel num_threads(factored_threads(self, 4 * view->neurons * self->row_length))
     {
         collector to = collector_open(self);
 #pragma omp for schedule(dynamic, 8)

@@ -263,7 +263,8 @@ static void forward_piece(factored *self, const step_view *view, size_t piece)
 static void find_active_inputs(factored *self, const batch *data)
 {
     int64_t inputs = (int64_t)self->problem.inputs;
-#pragma omp parallel for num_threads(factored_context(self)->threads) schedule(static)
+#pragma omp parallel for num_threads( \
+    factored_threads(self, data->samples * self->problem.inputs / 4)) schedule(static)
     for (int64_t c = 0; c < inputs; c++) {
         const float *x = data->x + (size_t)c * data->stride;
         size_t i = 0;
@@ -283,7 +284,8 @@ void factored_forward(factored *self, const step_view *view)
 {
     const batch *data = view->data;
     int64_t pieces = (int64_t)((data->samples + FORWARD_SAMPLES - 1) / FORWARD_SAMPLES);
-#pragma omp parallel for num_threads(factored_context(self)->threads) schedule(dynamic)
+#pragma omp parallel for num_threads(factored_threads(self, data->samples * self->now.hidden.nnz)) \
+    schedule(dynamic)
     for (int64_t piece = 0; piece < pieces; piece++)
         forward_piece(self, view, (size_t)piece);
     double sum = 0;
@@ -372,7 +374,8 @@ size_t factored_block(factored *self, const step_view *view, size_t first)
     size_t parts = (PIECES_WANTED / 2 + tiles - 1) / tiles;
     self->row_length = self->actives + self->problem.outputs;
     int64_t pieces = (int64_t)(tiles * parts);
-#pragma omp parallel for num_threads(factored_context(self)->threads) schedule(dynamic)
+#pragma omp parallel for num_threads( \
+    factored_threads(self, view->data->samples *count * self->actives)) schedule(dynamic)
     for (int64_t piece = 0; piece < pieces; piece++) {
         size_t number = (size_t)piece / parts, part = (size_t)piece % parts;
         size_t begin = number * units / tiles * TILE_UNIT;
@@ -445,7 +448,8 @@ void factored_support_gradient(factored *self, const step_view *view)
 {
     memset(self->gradient, 0, 2 * self->problem.nnz * sizeof *self->gradient);
     int64_t count = (int64_t)list_support_neurons(&self->next, self->support_neurons);
-#pragma omp parallel for num_threads(factored_context(self)->threads) schedule(dynamic)
+#pragma omp parallel for num_threads( \
+    factored_threads(self, view->data->samples * self->next.hidden.nnz)) schedule(dynamic)
     for (int64_t i = 0; i < count; i++)
         support_neuron(self, view, self->support_neurons + 2 * i);
 }
