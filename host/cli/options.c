@@ -516,7 +516,8 @@ int options_parse(const struct command *command, int argc, const char **argv,
             *help = true;
             goto done;
         }
-        status = take_value(command, context, &OPTIONS[value - VALUE_FIRST], settings);
+        if (value >= VALUE_FIRST)
+            status = take_value(command, context, &OPTIONS[value - VALUE_FIRST], settings);
         if (status != EXIT_DONE)
             goto done;
     }

@@ -305,7 +305,7 @@ reliht_status metadata_parse(reliht_context *context, const char *path, const js
                              *const answers[] = {"false", "true"},
                              *const signs[] = {"plus", "mixed"};
     const description self = {context, path, object};
-    size_t format, version, kind, loss, bias, sign = 0;
+    size_t format, version, kind = 0, loss, bias, sign = 0;
     *claims = (model_claims){0};
     reliht_status status = check_texts(&self);
     if (!status)

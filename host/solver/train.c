@@ -173,7 +173,8 @@ static reliht_status train_layer(reliht_context *context, const layer_data *data
                                  reliht_model *model, reliht_train_report *report)
 {
     reliht_train_options own = *options;
-    size_t inputs = data->train->inputs + options->bias;
+    /* clang-tidy doesn't know that fail() never returns RELIHT_OK */
+    size_t inputs = data->train->inputs + options->bias; // NOLINT(clang-analyzer-core.*)
     own.nnz = options->nnz / options->layers;
     own.seed = options->seed + layer * UINT64_C(0x9E3779B97F4A7C15);
     own.signs = model->signs;
@@ -268,7 +269,7 @@ reliht_status reliht_train(reliht_context *context, const reliht_dataset *datase
     report->seconds = clock_wall() - wall;
     report->cpu_seconds = clock_cpu() - cpu;
     if (!status || status == RELIHT_CANCELLED) {
-        reliht_evaluation evaluation;
+        reliht_evaluation evaluation = {0};
         reliht_status last = model_describe(made, "aiht", options->seed, options->nnz);
         if (!last)
             last = reliht_model_evaluate(context, made, dataset, &evaluation);
