@@ -7,6 +7,8 @@ extern "C" {
 #include "core/rng.h"
 }
 
+#include <cblas.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -303,6 +305,33 @@ TEST(Sweep, ManySamples)
                       some);
 }
 
+// Root mean square error of the gradients beside that of the matrix product they replace.
+TEST(Sweep, ErrorsAreNotAboveThoseOfSgemm)
+{
+    const size_t n = 30000, d = 24, m = 30;
+    Data data(n, d);
+    Matrix none(m, d);
+    generator_source source = drawn_source(m, d, RELIHT_GENERATOR_SPARSE);
+    std::vector<float> masked(m * n), product(m * d);
+    for (uint32_t j = 0; j < m; j++) {
+        std::vector<char> pattern = pattern_of(data, generator_of(source, j));
+        for (size_t i = 0; i < n; i++)
+            masked[j * n + i] = pattern[i] ? data.residual[i] : 0.0f;
+    }
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, d, n, 1.0f, masked.data(), n,
+                data.x.data(), (int)data.view.stride, 0.0f, product.data(), d);
+    double ours = 0, theirs = 0;
+    for (const entry &e : run(data, source, RELIHT_SIGNS_PLUS, -1.0f, none.s, m * d).entries) {
+        double g = 0;
+        for (size_t i = 0; i < n; i++)
+            g += (double)masked[e.row * n + i] * data.at(i, e.column);
+        ours += (e.value - g) * (e.value - g);
+        theirs += std::pow(product[e.row * d + e.column] - g, 2);
+    }
+    EXPECT_GT(ours, 0.0);
+    EXPECT_LE(ours, theirs);
+}
+
 TEST(Sweep, EveryInstructionSetMatchesTheOracle)
 {
     for (cpu_isa isa : available_isas()) {
@@ -547,5 +576,62 @@ TEST(Sweep, SurvivesFailingAllocations)
         if (!status)
             sweep_destroy(made);
         return status;
+    });
+}
+
+namespace
+{
+
+reliht_bench_sweep_options small_benchmark()
+{
+    reliht_bench_sweep_options options{};
+    options.samples = 100;
+    options.inputs = 7;
+    options.hidden = 20;
+    options.nnz = 30;
+    options.repeats = 1;
+    options.generator = RELIHT_GENERATOR_SPARSE;
+    return options;
+}
+
+} // namespace
+
+TEST(Bench, MeasuresBothSides)
+{
+    Context context(2);
+    reliht_bench_sweep_report report;
+    reliht_bench_sweep_options options = small_benchmark();
+    options.repeats = 2;
+    ASSERT_EQ(reliht_bench_sweep(context, &options, &report), RELIHT_OK) << context.message();
+    EXPECT_GT(report.seconds_sweep, 0.0);
+    EXPECT_GT(report.seconds_sgemm, 0.0);
+    EXPECT_GT(report.seconds_patterns, 0.0);
+    EXPECT_LT(report.seconds_patterns, report.seconds_sweep);
+}
+
+TEST(Bench, RefusesEmptyAndAbsurdShapes)
+{
+    Context context(1);
+    reliht_bench_sweep_report report;
+    for (size_t reliht_bench_sweep_options::*field :
+         {&reliht_bench_sweep_options::samples, &reliht_bench_sweep_options::inputs,
+          &reliht_bench_sweep_options::hidden, &reliht_bench_sweep_options::nnz}) {
+        reliht_bench_sweep_options options = small_benchmark();
+        options.*field = 0;
+        EXPECT_EQ(reliht_bench_sweep(context, &options, &report), RELIHT_ARGUMENT);
+        options.*field = SIZE_MAX;
+        EXPECT_EQ(reliht_bench_sweep(context, &options, &report), RELIHT_ARGUMENT);
+    }
+    reliht_bench_sweep_options options = small_benchmark();
+    options.repeats = 0;
+    EXPECT_EQ(reliht_bench_sweep(context, &options, &report), RELIHT_ARGUMENT);
+}
+
+TEST(Bench, SurvivesFailingAllocations)
+{
+    support::fail_each_allocation([](reliht_context *context) {
+        reliht_bench_sweep_report report;
+        reliht_bench_sweep_options options = small_benchmark();
+        return reliht_bench_sweep(context, &options, &report);
     });
 }
