@@ -33,10 +33,10 @@ static reliht_status weights_create(reliht_context *context, factored_weights *s
         sparse_create(context, &self->hidden, problem->hidden, problem->inputs, nnz);
     if (!status)
         status = sparse_create(context, &self->output, problem->hidden, problem->outputs, nnz);
-#define ALLOCATE(owner, category, field, count)                            \
-    if (!status)                                                           \
-    status = gate_allocate(context, category, count, sizeof *owner->field, \
-                           #field " of a factored model", &owner->field)
+#define ALLOCATE(owner, category, field, count)                              \
+    if (!status)                                                             \
+    status = gate_allocate(context, category, count, sizeof *(owner)->field, \
+                           #field " of a factored model", &(owner)->field)
     if (is_automatic(problem)) {
         ALLOCATE(self, MEMORY_weights, mean, nnz);
         ALLOCATE(self, MEMORY_weights, square, nnz);
