@@ -61,7 +61,7 @@ typedef struct factored_problem {
     reliht_step step;
     uint64_t seed;
     reliht_generator generator; /* of PATTERNS_DRAWN */
-    const sparse *given;        /* generators of neurons 0 .. given->rows - 1, as in fused_problem */
+    const sparse *given; /* generators of neurons 0 .. given->rows - 1, as in fused_problem */
     /* Typical magnitudes of inputs and targets (powers of two; 1 for classes): the automatic step
      * moves weights as if both were 1. */
     float input_scale, target_scale;
