@@ -242,8 +242,9 @@ INLINE double quantise(const float *value, size_t count, double factor, int64_t 
         for (size_t i = 0; i < 8; i++) {
             double scaled = (double)padded[first + i] * factor;
             double magnitude = fabs(scaled);
-            sum[i] += magnitude < SKETCH_QUANTUM_LIMIT ? magnitude : (double)INFINITY;
-            quantum[first + i] = sketch_quantum(scaled);
+            bool fits = magnitude < SKETCH_QUANTUM_LIMIT;
+            sum[i] += fits ? magnitude : (double)INFINITY;
+            quantum[first + i] = sketch_quantum(fits ? scaled : 0.0);
         }
     return sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
 }
@@ -261,8 +262,8 @@ static double sketch_add(const sketch_key *key, int64_t *counter, size_t width, 
         sum += quantise(value + first, some, factor, quantum);
         for (size_t i = 0; i < GROUP; i++)
             quantum[i] = (quantum[i] ^ sign[i]) - sign[i];
-        for (size_t i = 0; i < some; i++)
-            counter[slot[i]] += quantum[i];
+        for (size_t i = 0; i < some; i++) /* may wrap when the caller learns that it's too much */
+            counter[slot[i]] = (int64_t)((uint64_t)counter[slot[i]] + (uint64_t)quantum[i]);
     }
     return sum;
 }
