@@ -242,6 +242,13 @@ struct Oracle {
         }
         return sum;
     }
+    // Neurons that take part in a step that draws: with the automatic step, one per 8 weights of
+    // the budget, at least 16.
+    size_t drawing() const
+    {
+        bool all = shape.source == PATTERNS_DRAWN || shape.step == RELIHT_STEP_PUBLISHED;
+        return all ? m : std::min(m, std::max<size_t>(16, shape.nnz / 8));
+    }
     void find_gradient(bool draw)
     {
         Matrix residual(n * k);
@@ -255,7 +262,7 @@ struct Oracle {
             loss *= 2.0 / (double)k;
         Matrix w = weights;
         competes.assign(entries, false);
-        for (size_t j = 0; j < m; j++) {
+        for (size_t j = 0; j < (draw ? drawing() : m); j++) {
             bool has_hidden = any(weights, j * d, d), has_output = any(weights, split + j * k, k);
             for (size_t c = 0; draw && !has_hidden && c < d; c++)
                 w[j * d + c] = drawn(RNG_EMPTY_HIDDEN, j, d, c);

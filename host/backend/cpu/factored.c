@@ -8,6 +8,8 @@
 #include <math.h>
 #include <string.h>
 
+#define WEIGHTS_PER_DRAWN 8 /* of the budget, for every neuron that draws */
+#define DRAWN_LEAST 16      /* neurons that draw however small the budget is */
 /* eta = RATE / sqrt(max(10, nnz / hidden)), less for noisy batches of few samples */
 #define RATE 0.1
 #define QUIET_BATCH 100.0
@@ -222,6 +224,18 @@ static double published_step(const factored_problem *problem)
     if (problem->loss == RELIHT_LOSS_CROSS_ENTROPY)
         return 0.001;
     return (double)problem->nnz < 6.0 * pow((double)problem->hidden, 0.536) ? 2.0 : 0.005;
+}
+
+/* Neurons that draw. A neuron is of use with weights on both its sides only; if more neurons
+ * compete than the budget can give several weights each, the choice spreads over them and few are
+ * complete.
+ */
+static size_t drawn_neurons(const factored_problem *problem)
+{
+    size_t most = problem->nnz / WEIGHTS_PER_DRAWN;
+    if (most < DRAWN_LEAST)
+        most = DRAWN_LEAST;
+    return is_automatic(problem) && most < problem->hidden ? most : problem->hidden;
 }
 
 static double automatic_rate(const factored_problem *problem)
@@ -451,13 +465,16 @@ static reliht_status step_support(factored *self, const step_view *view,
 reliht_status cpu_factored_step(factored *self, batch *data, const factored_step_options *options)
 {
     const factored_problem *problem = &self->problem;
-    const step_view view = {
+    step_view view = {
         .data = data,
         .source = options->source,
         .draw = options->draw_empty,
-        .neurons = options->draw_empty || options->source == PATTERNS_DRAWN ? problem->hidden
-                                                                            : self->now.hidden.live,
+        .neurons = self->now.hidden.live,
     };
+    if (options->source == PATTERNS_DRAWN)
+        view.neurons = problem->hidden;
+    else if (options->draw_empty)
+        view.neurons = drawn_neurons(problem);
     self->report.seconds_sweep = 0;
     self->report.step_size =
         options->step_scale *
