@@ -234,32 +234,36 @@ TEST(FactoredTrain, ReturnsTheBestByValidationOrTheLast)
 TEST(FactoredTrain, ScheduleFallsAndKeepsTheSupportFromHalfway)
 {
     struct Seen {
+        size_t stop;
         std::vector<double> sizes;
-        std::vector<size_t> nnz;
-    } seen;
-    Context context;
-    reliht_train_options options = options_of(10);
-    options.nnz = 33; // few enough that neurons come and go
-    options.progress = [](void *user, const reliht_progress *progress) {
-        static_cast<Seen *>(user)->sizes.push_back(progress->step_size);
-        static_cast<Seen *>(user)->nnz.push_back(progress->nnz);
-        return true;
     };
-    options.progress_user = &seen;
-    Training run(context, options);
-    ASSERT_EQ(run.status, RELIHT_OK);
-    ASSERT_EQ(seen.sizes.size(), 60u);
-    for (size_t step = 0; step < 60; step++)
-        EXPECT_NEAR(seen.sizes[step], seen.sizes[0] * (0.5 + 0.5 * std::cos(M_PI * step / 60.0)),
-                    1e-9);
-    auto changes = [&](size_t first, size_t last) {
-        size_t count = 0;
-        for (size_t step = first; step + 1 < last; step++)
-            count += seen.nnz[step] != seen.nnz[step + 1];
-        return count;
+    // The support of a run of 60 steps after `stop` of them.
+    auto support_after = [](size_t stop) {
+        Context context;
+        Seen seen = {stop, {}};
+        reliht_train_options options = options_of(10);
+        options.nnz = 40;
+        options.return_last = true;
+        options.progress = [](void *user, const reliht_progress *progress) {
+            Seen *to = static_cast<Seen *>(user);
+            to->sizes.push_back(progress->step_size);
+            return to->sizes.size() < to->stop;
+        };
+        options.progress_user = &seen;
+        Training run(context, options);
+        for (size_t step = 0; step < stop; step++)
+            EXPECT_NEAR(seen.sizes[step],
+                        seen.sizes[0] * (0.5 + 0.5 * std::cos(M_PI * (double)step / 60)), 1e-9);
+        auto weights = weights_of(run.model);
+        for (auto &layer : weights)
+            for (auto &entry : layer)
+                entry.second = 1;
+        return weights;
     };
-    EXPECT_GT(changes(0, 30), 1u);
-    EXPECT_EQ(changes(30, 60), 0u);
+    auto last = support_after(60);
+    EXPECT_EQ(support_after(31), last);
+    EXPECT_EQ(support_after(45), last);
+    EXPECT_NE(support_after(10), last);
 }
 
 TEST(FactoredTrain, CancellingHandsOverAModel)
