@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -50,6 +51,7 @@ static void defaults_inr(struct settings *settings)
     settings->hidden = 10;
     settings->nnz = 1000;
     settings->epochs = 100;
+    settings->bias = true; /* without it the fit hangs on a drawn frequency near zero */
 }
 
 static void defaults_sense(struct settings *settings)
@@ -232,8 +234,17 @@ static void occupy_standard_streams(void)
     }
 }
 
+/* OpenMP's idle threads spin by default, which costs CPU time without end on a machine that others
+ * use too. The policy is read when the library is loaded, so the program starts itself again. */
+static void wait_passively(char **argv)
+{
+    if (!getenv("OMP_WAIT_POLICY") && !setenv("OMP_WAIT_POLICY", "passive", 1))
+        execv("/proc/self/exe", argv); /* returns if that is impossible: go on spinning */
+}
+
 int main(int argc, char **argv)
 {
+    wait_passively(argv);
     occupy_standard_streams();
     int status = dispatch(argc, (const char **)argv);
     bool lost = ferror(stdout) != 0;

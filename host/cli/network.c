@@ -25,7 +25,7 @@ void network_options(const struct run *run, const reliht_dataset *dataset,
     options->refits = settings->refits;
     options->seed = settings->seed;
     options->convex = settings->convex;
-    options->bias = settings->bias;
+    options->bias = settings->bias && !settings->no_bias;
     options->signs = (reliht_signs)settings->signs;
     options->loss = (reliht_loss)settings->loss;
     options->generator = (reliht_generator)settings->generator;

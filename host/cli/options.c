@@ -111,7 +111,9 @@ static const struct option OPTIONS[] = {
     {"layers", "L", GROUP_NETWORK, COUNT, FIELD(layers), 1, 64, NULL, NETWORKS, NULL,
      "Hidden layers, trained one after the other with nnz/layers weights each"},
     {"bias", NULL, GROUP_NETWORK, FLAG, FIELD(bias), 0, 0, NULL, NETWORKS, NULL,
-     "Add a constant input to every layer"},
+     "Add a constant input to every layer; inr does so unless told --no-bias"},
+    {"no-bias", NULL, GROUP_NETWORK, FLAG, FIELD(no_bias), 0, 0, NULL, INR, NULL,
+     "No constant input, as published"},
     {"signs", "KIND", GROUP_NETWORK, CHOICE, FIELD(signs), 0, 0, "auto|plus|mixed", NETWORKS, NULL,
      "Output signs of the neurons (one output): plus, mixed (half of them subtract), or auto: "
      "plus if no target is negative, else mixed"},
@@ -381,7 +383,7 @@ static void default_text(const struct command *command, const struct option *opt
     snprintf(text, bytes, "%s", unset);
     switch (option->kind) {
     case FLAG:
-        snprintf(text, bytes, "off");
+        snprintf(text, bytes, *(const bool *)field ? "on" : "off");
         break;
     case COUNT:
         if (*(const uint64_t *)field != UNSET_COUNT)

@@ -20,7 +20,7 @@ typedef struct class_list {
 struct settings {
     /* network */
     uint64_t hidden, nnz, layers;
-    bool bias, convex;
+    bool bias, no_bias, convex;
     int signs, generator;
     const char *generators;
     /* training */
