@@ -503,11 +503,11 @@ static void sweep_strip(sweep *self, const team *t, worker *w, const sweep_job *
 static void sweep_tile(sweep *self, team *t, worker *w, const sweep_job *job)
 {
     size_t blocks = divide_up(self->inputs, BLOCK_COLUMNS), item;
-    size_t strips = divide_up(t->count, tuning.strip_neurons);
+    size_t strips = larger(divide_up(t->count, tuning.strip_neurons), 1);
     while (t->members > 1 && blocks * strips < tuning.items * t->members &&
            t->count / strips > tuning.group_neurons)
         strips++;
-    size_t strip = divide_up(t->count, strips);
+    size_t strip = larger(divide_up(t->count, strips), 1);
     strips = divide_up(t->count, strip);
     while (take(t, PHASE_GRADIENT, blocks * strips, &item)) {
         size_t first = item % strips * strip;
