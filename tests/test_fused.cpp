@@ -216,7 +216,8 @@ TEST(FusedStep, ForwardAndAdjointAreAdjoint)
     for (size_t i = 0; i < 777; i++)
         r[i] = rng_normal_of((uint32_t)(i * 2654435761u));
     support_forward(&a, run.weights.value, nullptr, image.data(), sums.data());
-    support_adjoint(&a, r.data(), gradient.data());
+    std::vector<double> scratch(ADJOINT_SCRATCH * gradient.size());
+    support_adjoint(&a, r.data(), gradient.data(), scratch.data());
     double left = 0, right = 0, size = 0;
     for (size_t i = 0; i < 777; i++)
         left += (double)image[i] * (double)r[i];

@@ -16,6 +16,7 @@ struct fused {
     sparse weights;         /* w, on the support in use */
     sparse generators;      /* weights when the step began: the generators of PATTERNS_WEIGHTS */
     float *chosen;          /* [nnz] values after the sweep, for refits that fail */
+    double *spans;          /* [ADJOINT_SCRATCH, nnz] */
     float *gradient;        /* [nnz] on the support */
     float *residual;        /* [stride] */
     float *residual_chosen; /* [stride] at `chosen` */
@@ -59,6 +60,7 @@ reliht_status cpu_fused_create(backend *on, const fused_problem *problem, fused 
         status = sparse_create(context, &self->generators, problem->hidden, problem->inputs, nnz);
     ALLOCATE(MEMORY_weights, chosen, nnz);
     ALLOCATE(MEMORY_weights, gradient, nnz);
+    ALLOCATE(MEMORY_weights, spans, ADJOINT_SCRATCH * nnz);
     ALLOCATE(MEMORY_workspace, residual, self->stride);
     ALLOCATE(MEMORY_workspace, residual_chosen, self->stride);
     ALLOCATE(MEMORY_workspace, image, self->stride);
@@ -86,8 +88,9 @@ void cpu_fused_destroy(fused *self)
     sparse_destroy(context, &self->generators);
     selector_destroy(context, &self->best);
     sweep_destroy(self->sweep);
-    void *const arrays[] = {self->chosen, self->gradient, self->residual, self->residual_chosen,
-                            self->image,  self->sums,     self->patterns, self};
+    void *const arrays[] = {self->chosen,          self->gradient, self->residual,
+                            self->residual_chosen, self->image,    self->sums,
+                            self->spans,           self->patterns, self};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         gate_release(context, arrays[i]);
 }
@@ -153,7 +156,7 @@ reliht_status cpu_fused_begin(fused *self, batch *data, pattern_source source)
     self->report = (step_report){.objective_before = before};
     self->step_size = IHT_FIRST_STEP;
     if (self->weights.nnz) {
-        double squares = support_adjoint(&a, self->residual, self->gradient);
+        double squares = support_adjoint(&a, self->residual, self->gradient, self->spans);
         double image = support_forward(&a, self->gradient, NULL, self->image, self->sums);
         self->step_size = iht_step_size(squares, image);
     }
@@ -212,7 +215,7 @@ reliht_status cpu_fused_sweep(fused *self, batch *data, pattern_source source)
 /* One refit: v <- v - mu g, or back to what the sweep chose if no mu is short enough. */
 static void refit_once(fused *self, const batch *data, const support_operator *a)
 {
-    double squares = support_adjoint(a, self->residual, self->gradient);
+    double squares = support_adjoint(a, self->residual, self->gradient, self->spans);
     if (squares == 0)
         return;
     double image = support_forward(a, self->gradient, NULL, self->image, self->sums);

@@ -137,15 +137,18 @@ static inline void lanes_add_double(double *sum, lanes a)
 }
 #endif
 
-/* Sum over the lanes in double, in lane order. */
+/* Sum over the lanes in double, by halves. */
 static inline double lanes_total(lanes a)
 {
     float part[LANES];
     lanes_store(part, a);
-    double total = 0;
-    for (int i = 0; i < LANES; i++)
-        total += (double)part[i];
-    return total;
+    double sum[LANES / 2];
+    for (int i = 0; i < LANES / 2; i++)
+        sum[i] = (double)part[i] + (double)part[i + LANES / 2];
+    for (int half = LANES / 4; half; half /= 2)
+        for (int i = 0; i < half; i++)
+            sum[i] += sum[i + half];
+    return sum[0];
 }
 
 #endif

@@ -36,18 +36,12 @@ static double sum_in_order(const double *sums, size_t count)
 static double forward_chunk(const support_operator *self, const support_kernels *kernels,
                             const float *value, const float *target, float *out, size_t chunk)
 {
-    const sparse *support = self->support;
     size_t first = chunk * SUPPORT_CHUNK, length = chunk_length(self, chunk);
-    size_t words = self->stride / SAMPLE_BLOCK;
     double sum[SUPPORT_CHUNK];
     memset(sum, 0, length * sizeof *sum);
-    for (size_t j = 0; j < support->live; j++) {
-        size_t start = support->start[j];
-        kernels->forward(self->x + first, self->stride, support->column + start, value + start,
-                         support->start[j + 1] - start,
-                         self->patterns + j * words + first / SAMPLE_BLOCK, length / SAMPLE_BLOCK,
-                         neuron_sign(self->signs, support->row[j]), sum);
-    }
+    kernels->forward(self->x + first, self->stride, self->support, value,
+                     self->patterns + first / SAMPLE_BLOCK, length / SAMPLE_BLOCK, self->signs,
+                     sum);
     for (size_t i = 0; i < length; i++)
         out[first + i] = (float)(sum[i] - (target ? (double)target[first + i] : 0.0));
     return kernels->squares(out + first, length);
@@ -65,45 +59,49 @@ double support_forward(const support_operator *self, const float *value, const f
     return sum_in_order(sums, (size_t)chunks);
 }
 
-/* Entries of one neuron that share masked residuals; the unit of work of a thread. */
-#define ADJOINT_ENTRIES 8u
-
-/* gradient for entries first .. first + count - 1 of live neuron j. */
-static void adjoint_entries(const support_operator *self, const support_kernels *kernels, size_t j,
-                            size_t first, size_t count, const float *residual, float *gradient)
+/* Sums over one span of samples, for every entry of the support. A span's inputs stay in the second
+ * cache while all neurons read them. */
+static void adjoint_span(const support_operator *self, const support_kernels *kernels, size_t span,
+                         const float *residual, double *sums)
 {
-    size_t words = self->stride / SAMPLE_BLOCK;
-    double sum[ADJOINT_ENTRIES] = {0};
-    for (size_t chunk = 0; chunk < support_chunks(self->stride); chunk++) {
-        size_t at = chunk * SUPPORT_CHUNK;
-        kernels->adjoint(self->x + at, self->stride, self->support->column + first, count,
-                         self->patterns + j * words + at / SAMPLE_BLOCK,
-                         chunk_length(self, chunk) / SAMPLE_BLOCK, residual + at, sum);
+    const sparse *support = self->support;
+    size_t first = span * ADJOINT_SPAN, rest = self->stride - first;
+    size_t length = rest < ADJOINT_SPAN ? rest : ADJOINT_SPAN;
+    for (size_t j = 0; j < support->live; j++) {
+        size_t start = support->start[j];
+        kernels->adjoint(self->x + first, self->stride, support->column + start,
+                         support->start[j + 1] - start,
+                         self->patterns + (j * self->stride + first) / SAMPLE_BLOCK,
+                         length / SAMPLE_BLOCK, residual + first, sums + start);
     }
-    double sign = (double)neuron_sign(self->signs, self->support->row[j]);
-    for (size_t k = 0; k < count; k++)
-        gradient[first + k] = (float)(sign * sum[k]);
 }
 
-double support_adjoint(const support_operator *self, const float *residual, float *gradient)
+double support_adjoint(const support_operator *self, const float *residual, float *gradient,
+                       double *scratch)
 {
     const support_kernels *kernels = support_kernels_for(self->backend->isa);
     const sparse *support = self->support;
-    int threads = threads_for(self, (double)self->stride * (double)support->nnz);
-    int64_t live = (int64_t)support->live;
-#pragma omp parallel num_threads(threads)
-#pragma omp single
-    for (int64_t j = 0; j < live; j++)
-        for (size_t k = support->start[j]; k < support->start[j + 1]; k += ADJOINT_ENTRIES) {
-            size_t rest = support->start[j + 1] - k;
-            size_t count = rest < ADJOINT_ENTRIES ? rest : ADJOINT_ENTRIES;
-#pragma omp task firstprivate(j, k, count)
-            adjoint_entries(self, kernels, (size_t)j, k, count, residual, gradient);
+    size_t nnz = support->nnz, spans = (self->stride + ADJOINT_SPAN - 1) / ADJOINT_SPAN;
+    int threads = threads_for(self, (double)self->stride * (double)nnz);
+    double *total = scratch + ADJOINT_WAVE * nnz;
+    memset(total, 0, nnz * sizeof *total);
+    for (size_t first = 0; first < spans; first += ADJOINT_WAVE) {
+        size_t count = spans - first < ADJOINT_WAVE ? spans - first : ADJOINT_WAVE;
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (size_t i = 0; i < count; i++)
+            adjoint_span(self, kernels, first + i, residual, scratch + i * nnz);
+        for (size_t i = 0; i < count; i++)
+            for (size_t k = 0; k < nnz; k++)
+                total[k] += scratch[i * nnz + k];
+    }
+    double squares = 0;
+    for (size_t j = 0; j < support->live; j++)
+        for (size_t k = support->start[j]; k < support->start[j + 1]; k++) {
+            double sign = (double)neuron_sign(self->signs, support->row[j]);
+            gradient[k] = (float)(sign * total[k]);
+            squares += (double)gradient[k] * (double)gradient[k];
         }
-    double total = 0;
-    for (size_t k = 0; k < support->nnz; k++)
-        total += (double)gradient[k] * (double)gradient[k];
-    return total;
+    return squares;
 }
 
 double support_descend(const support_operator *self, float *r, const float *q, float step,

@@ -10,14 +10,19 @@
 #include "backend/cpu/cpu.h"
 
 #define SUPPORT_CHUNK 1024u
+/* Samples of a span of the adjoint, and spans that are worked on side by side. */
+#define ADJOINT_SPAN 2048u
+#define ADJOINT_WAVE 8u
+#define ADJOINT_SCRATCH (ADJOINT_WAVE + 1u)
 
 typedef struct support_kernels {
-    /* sum[i] += sign * bit i * sum_k value[k] * x[column[k]][i], for 64 * words samples */
-    void (*forward)(const float *x, size_t stride, const uint32_t *column, const float *value,
-                    size_t nnz, const uint64_t *bits, size_t words, float sign, double *sum);
-    /* gradient[k] += sum_i bit i * r[i] * x[column[k]][i] */
+    /* sum[i] += sum_j sign_j * bit i of j * sum_c value[j, c] * x[c][i], for 64 * words samples;
+     * patterns [live, stride / 64] */
+    void (*forward)(const float *x, size_t stride, const sparse *support, const float *value,
+                    const uint64_t *patterns, size_t words, reliht_signs signs, double *sum);
+    /* sum[k] = sum_i bit i * r[i] * x[column[k]][i] */
     void (*adjoint)(const float *x, size_t stride, const uint32_t *column, size_t nnz,
-                    const uint64_t *bits, size_t words, const float *r, double *gradient);
+                    const uint64_t *bits, size_t words, const float *r, double *sum);
     /* sum_i a[i] * a[i] over a multiple of LANES floats */
     double (*squares)(const float *a, size_t count);
     /* r[i] -= step * q[i] */
@@ -41,8 +46,10 @@ typedef struct support_operator {
 double support_forward(const support_operator *self, const float *value, const float *target,
                        float *out, double *sums);
 
-/* gradient[nnz] <- A_S^T r; returns |gradient|^2. */
-double support_adjoint(const support_operator *self, const float *residual, float *gradient);
+/* gradient[nnz] <- A_S^T r; returns |gradient|^2. `scratch`: ADJOINT_SCRATCH doubles for every
+ * entry of the support. */
+double support_adjoint(const support_operator *self, const float *residual, float *gradient,
+                       double *scratch);
 
 /* r <- r - step * q over `stride` floats; returns |r|^2. `sums` as above. */
 double support_descend(const support_operator *self, float *r, const float *q, float step,
