@@ -101,6 +101,8 @@ class Cli : public ::testing::Test
             execv(program.c_str(), arguments.data());
             _exit(127);
         }
+        if (child < 0)
+            abort(); // kill() and waitpid() would take -1 for all processes
         return child;
     }
 
@@ -649,10 +651,10 @@ TEST_F(Cli, ClosedStandardOutputNeverEndsUpInTheModel)
 TEST_F(Cli, FullDiskKeepsTheOldModel)
 {
     std::ofstream(file("m.safetensors")) << "old";
-    Outcome outcome = run({"planted", "--samples", "60", "--inputs", "100", "--hidden", "20",
-                           "--nnz", "600", "--model", file("m.safetensors")},
+    Outcome outcome = run({"planted", "--samples", "60", "--inputs", "2000", "--hidden", "100",
+                           "--nnz", "100000", "--epochs", "2", "--model", file("m.safetensors")},
                           [] {
-                              struct rlimit limit = {2048, 2048};
+                              struct rlimit limit = {1 << 20, 1 << 20};
                               signal(SIGXFSZ, SIG_IGN);
                               setrlimit(RLIMIT_FSIZE, &limit);
                           });
@@ -667,7 +669,8 @@ class CliSignal : public Cli, public ::testing::WithParamInterface<int>
 {
 };
 
-INSTANTIATE_TEST_SUITE_P(Both, CliSignal, ::testing::Values(SIGINT, SIGTERM));
+INSTANTIATE_TEST_SUITE_P(Both, CliSignal, ::testing::Values(SIGINT, SIGTERM),
+                         [](const auto &test) { return test.param == SIGINT ? "Int" : "Term"; });
 
 TEST_P(CliSignal, EndsTheRunAndLeavesTheBestModel)
 {

@@ -367,4 +367,5 @@ INSTANTIATE_TEST_SUITE_P(Cases, FusedRecorded,
                                          Recorded{"scalar_seed1_convex0", false, 6},
                                          Recorded{"scalar_seed1_convex1", true, 6},
                                          Recorded{"scalar_seed2_convex0", false, 6},
-                                         Recorded{"scalar_seed2_convex1", true, 6}));
+                                         Recorded{"scalar_seed2_convex1", true, 6}),
+                         [](const auto &test) { return std::string(test.param.name); });
