@@ -6,6 +6,7 @@ extern "C" {
 #include "model/model.h"
 }
 
+#include <algorithm>
 #include <random>
 
 using oracle::Vector;
@@ -264,6 +265,39 @@ TEST(Train, SameBitsForAnyNumberOfThreads)
             EXPECT_EQ(one, train_and_get(3, batch, layers, true, false));
             EXPECT_GT(oracle::squares(one), 0);
         }
+}
+
+TEST(Train, EveryLayerReadsTheOneBefore)
+{
+    Draw draw(700, 12, 6, 0, 20, 5, false);
+    Context context;
+    reliht_dataset *dataset = dataset_of(context, draw.problem);
+    for (size_t layers : {3u, 4u}) {
+        reliht_train_options options = options_for(draw.problem);
+        options.hidden = 30;
+        options.nnz = 20 * layers;
+        options.layers = layers;
+        options.validation = 0.2;
+        reliht_model *model;
+        ASSERT_EQ(reliht_train(context, dataset, &options, &model, nullptr), RELIHT_OK)
+            << context.message();
+        ASSERT_EQ(reliht_model_layers(model), layers);
+        // every column that a layer reads is a neuron with weights in the layer before
+        for (size_t layer = 1; layer < layers; layer++) {
+            Vector below = dense_of(model, layer - 1), above = dense_of(model, layer);
+            size_t inputs = below.size() / 30;
+            ASSERT_EQ(above.size(), 30u * 30u);
+            for (size_t i = 0; i < above.size(); i++)
+                if (above[i] != 0) {
+                    size_t row = i % 30;
+                    EXPECT_TRUE(std::any_of(below.begin() + (long)(row * inputs),
+                                            below.begin() + (long)((row + 1) * inputs),
+                                            [](double weight) { return weight != 0; }));
+                }
+        }
+        reliht_model_destroy(model);
+    }
+    reliht_dataset_destroy(dataset);
 }
 
 TEST(Train, BestIsNotWorseThanLast)

@@ -214,17 +214,15 @@ static reliht_status train_layers(reliht_context *context, const reliht_dataset 
         data.validation = data.owned_validation;
     }
     for (size_t layer = 0; !status && layer < options->layers; layer++) {
-        sparse below = {0}; /* live neurons of the layer before, as columns of this one's data */
-        if (layer > 0) {
-            below = model->hidden[layer - 1];
-            status = embed_data(context, &below, options->bias, &data);
-            if (status)
-                break;
-        }
-        status = train_layer(context, &data, options, layer, model, report);
-        if (layer > 0 && (!status || status == RELIHT_CANCELLED))
-            rename_columns(&model->hidden[layer], &below);
+        if (layer > 0)
+            status = embed_data(context, &model->hidden[layer - 1], options->bias, &data);
+        if (!status)
+            status = train_layer(context, &data, options, layer, model, report);
     }
+    /* Only now: until here every layer reads the live neurons of the one before. */
+    if (!status || status == RELIHT_CANCELLED)
+        for (size_t layer = 1; layer < model->layers; layer++)
+            rename_columns(&model->hidden[layer], &model->hidden[layer - 1]);
     layer_data_release(&data);
     return status;
 }
