@@ -36,9 +36,31 @@ static int check_options(const struct run *run)
     if (settings->x && (settings->data_dir || settings->classes.count))
         return usage_error(run->command, "--%s goes with --data, not with --x",
                            settings->data_dir ? "data-dir" : "classes");
+    bool train_limit = settings->train_limit != UNSET_COUNT;
+    if (settings->x && (train_limit || settings->test_limit != UNSET_COUNT))
+        return usage_error(run->command, "--%s-limit goes with --data, not with --x",
+                           train_limit ? "train" : "test");
+    if (settings->x && settings->split == 1)
+        return usage_error(run->command, "--split paper goes with --data, not with --x");
     if (settings->y && !settings->x)
         return usage_error(run->command, "--y needs --x");
     return EXIT_DONE;
+}
+
+/* Whether a network of `inputs` and `outputs` can be scored on the data; labels may lack the
+ * highest classes. */
+static int check_shape(const struct run *run, size_t inputs, size_t outputs,
+                       const reliht_dataset *data, const char *what)
+{
+    size_t classes = reliht_dataset_classes(data);
+    if (reliht_dataset_inputs(data) != inputs)
+        return failure("the model takes %zu inputs, the %s have %zu", inputs, what,
+                       reliht_dataset_inputs(data));
+    if (reliht_dataset_outputs(data) == outputs || (outputs > 1 && classes && classes <= outputs))
+        return EXIT_DONE;
+    return failure("the model gives %zu output%s, the %s have targets for %zu%s", outputs,
+                   outputs == 1 ? "" : "s", what, reliht_dataset_outputs(data),
+                   run->settings->x ? "" : " (--classes chooses them)");
 }
 
 /* ---------------------------------------------------------------- for training */
@@ -70,7 +92,11 @@ int data_open_training(struct run *run, reliht_dataset **train, reliht_dataset *
         named_options(settings, &options);
         status = reliht_dataset_read_named(run->context, &options, train, test);
     }
-    return status == RELIHT_OK ? EXIT_DONE : run_failure(run, status);
+    if (status != RELIHT_OK)
+        return run_failure(run, status);
+    return *test ? check_shape(run, reliht_dataset_inputs(*train), reliht_dataset_outputs(*train),
+                               *test, "test data")
+                 : EXIT_DONE;
 }
 
 /* ---------------------------------------------------------------- for a model */
@@ -167,13 +193,11 @@ int data_open_for_model(struct run *run, const reliht_model *model, bool targets
     } else {
         result = open_named(run, preprocessing, dataset);
     }
-    if (result == EXIT_DONE && reliht_dataset_inputs(*dataset) != reliht_model_inputs(model))
-        result = failure("the model takes %zu inputs, the data have %zu",
-                         reliht_model_inputs(model), reliht_dataset_inputs(*dataset));
-    if (result == EXIT_DONE && targets_needed &&
-        reliht_dataset_outputs(*dataset) != reliht_model_outputs(model))
-        result = failure("the model gives %zu outputs, the data have %zu (--classes chooses them)",
-                         reliht_model_outputs(model), reliht_dataset_outputs(*dataset));
+    if (result == EXIT_DONE)
+        result = check_shape(run, reliht_model_inputs(model),
+                             targets_needed ? reliht_model_outputs(model)
+                                            : reliht_dataset_outputs(*dataset),
+                             *dataset, "data");
     if (result != EXIT_DONE) {
         reliht_dataset_destroy(*dataset);
         *dataset = NULL;

@@ -6,6 +6,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Every class is an output: a larger label is an identifier, not a class. */
+#define LABEL_MAXIMUM 65535
+
 /* Room for one piece of an array, as it is in the file and as floats. */
 typedef struct array_piece {
     size_t rows;
@@ -74,9 +77,15 @@ static reliht_status read_labels(npy_array *array, int32_t **labels, size_t *cla
     for (size_t first = 0; !status && first < array->rows; first += piece.rows)
         status = npy_read_labels(array, first, piece_count(array, &piece, first), piece.bytes,
                                  *labels + first);
-    for (size_t i = 0; !status && i < array->rows; i++)
-        if ((size_t)(*labels)[i] >= *classes)
+    for (size_t i = 0; !status && i < array->rows; i++) {
+        if ((*labels)[i] > LABEL_MAXIMUM)
+            status = fail(context, RELIHT_DATA,
+                          "%s: row %zu (from 0): label %d is above %d; number the classes 0, 1, 2, "
+                          "... (real targets are floats)",
+                          array->reader.path, i, (int)(*labels)[i], LABEL_MAXIMUM);
+        else if ((size_t)(*labels)[i] >= *classes)
             *classes = (size_t)(*labels)[i] + 1;
+    }
     if (!status && *classes < 2)
         status = fail(context, RELIHT_DATA,
                       "%s: all labels are 0; at least two classes are needed (real targets are "

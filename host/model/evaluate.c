@@ -60,9 +60,9 @@ typedef struct scores {
     size_t right;
 } scores;
 
-static double target_of(const reliht_dataset *dataset, size_t sample, size_t k)
+static double target_of(const reliht_dataset *dataset, size_t outputs, size_t sample, size_t k)
 {
-    if (dataset->y)
+    if (dataset->y && dataset->outputs == outputs)
         return (double)dataset->y[k * dataset->stride + sample];
     return dataset->labels[sample] == (int32_t)k ? 1.0 : 0.0;
 }
@@ -96,7 +96,8 @@ static void score_chunk(const reliht_model *model, const reliht_dataset *dataset
     bool entropy = model->loss == RELIHT_LOSS_CROSS_ENTROPY && model->outputs > 1;
     for (size_t i = 0; i < rows; i++) {
         for (size_t k = 0; k < model->outputs; k++) {
-            double error = (double)outputs[k * rows + i] - target_of(dataset, first + i, k);
+            double error =
+                (double)outputs[k * rows + i] - target_of(dataset, model->outputs, first + i, k);
             sums->squares += error * error;
         }
         if (!dataset->labels)
@@ -129,7 +130,9 @@ reliht_status reliht_model_evaluate(reliht_context *context, const reliht_model 
     reliht_status status = check_inputs(context, model, dataset);
     if (status)
         return status;
-    if (model->outputs != dataset->outputs)
+    /* the highest classes may be missing from labels */
+    bool fewer = model->outputs > 1 && dataset->classes && dataset->classes <= model->outputs;
+    if (model->outputs != dataset->outputs && !fewer)
         return fail(context, RELIHT_ARGUMENT,
                     "the model has %zu outputs, but the data have targets for %zu", model->outputs,
                     dataset->outputs);

@@ -154,10 +154,10 @@ reliht_status reliht_dataset_from_labels(reliht_context *context, size_t samples
                                          reliht_dataset **dataset);
 
 /* Reads x ([n,d], or [n,...] flattened) and y from .npy files (float32, float64, uint8; int32 and
- * int64 too for y). Integer y [n] are class labels, float y [n] or [n,k] real targets. uint8 x are
- * divided by 255 unless `raw`; x [n] is one input. `y_path` may be NULL (targets zero; for
- * prediction). Errors: IO, FORMAT (file and offset), UNSUPPORTED (another type or byte order), DATA
- * (non-finite; row and column), MEMORY. */
+ * int64 too for y). Integer y [n] are class labels (0 to 65535), float y [n] or [n,k] real targets.
+ * uint8 x are divided by 255 unless `raw`; x [n] is one input. `y_path` may be NULL (targets zero;
+ * for prediction). Errors: IO, FORMAT (file and offset), UNSUPPORTED (another type or byte order),
+ * DATA (non-finite; row and column), MEMORY. */
 reliht_status reliht_dataset_read_npy(reliht_context *context, const char *x_path,
                                       const char *y_path, bool raw, reliht_dataset **dataset);
 
@@ -245,6 +245,8 @@ typedef struct reliht_evaluation {
     double accuracy; /* fraction of right classes (argmax, or threshold 0.5); NaN without labels */
 } reliht_evaluation;
 
+/* Scores the model on data of its shape; of class labels the highest may be missing.
+ * Errors: ARGUMENT (shapes differ), MEMORY. */
 reliht_status reliht_model_evaluate(reliht_context *context, const reliht_model *model,
                                     const reliht_dataset *dataset, reliht_evaluation *evaluation);
 
