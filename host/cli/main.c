@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -51,6 +52,7 @@ static void defaults_inr(struct settings *settings)
     settings->hidden = 10;
     settings->nnz = 1000;
     settings->epochs = 100;
+    settings->batch = UNSET_COUNT;
     settings->bias = true; /* without it the fit hangs on a drawn frequency near zero */
 }
 
@@ -246,6 +248,7 @@ int main(int argc, char **argv)
 {
     wait_passively(argv);
     occupy_standard_streams();
+    signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error to report, as a full disk is */
     int status = dispatch(argc, (const char **)argv);
     bool lost = ferror(stdout) != 0;
     if (fclose(stdout))

@@ -8,6 +8,16 @@
 /* Above this many training samples `train` steps through minibatches unless told otherwise. */
 #define FULL_BATCH_MAXIMUM 20000u
 #define MINIBATCH 500u
+/* Colour images are fitted in factored form, which takes small steps and so needs many of them:
+ * with 100 full-batch steps they stay blurs. */
+#define COLOUR_MINIBATCH 128u
+
+static size_t default_batch(const struct run *run, const reliht_dataset *dataset)
+{
+    if (run->command->bit == INR)
+        return reliht_dataset_outputs(dataset) > 1 ? COLOUR_MINIBATCH : 0;
+    return reliht_dataset_samples(dataset) > FULL_BATCH_MAXIMUM ? MINIBATCH : 0;
+}
 
 void network_options(const struct run *run, const reliht_dataset *dataset,
                      reliht_train_options *options)
@@ -21,7 +31,7 @@ void network_options(const struct run *run, const reliht_dataset *dataset,
     options->epochs = settings->epochs;
     options->batch = settings->batch;
     if (settings->batch == UNSET_COUNT)
-        options->batch = reliht_dataset_samples(dataset) > FULL_BATCH_MAXIMUM ? MINIBATCH : 0;
+        options->batch = default_batch(run, dataset);
     options->refits = settings->refits;
     options->seed = settings->seed;
     options->convex = settings->convex;
