@@ -13,6 +13,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <sstream>
@@ -299,6 +300,9 @@ TEST_F(Cli, WrongUsageEndsWith2AndNamesWhatIsWrong)
         {{"train", "--tolerance", "0.5x"}, "--tolerance: '0.5x'"},
         {{"train", "--tolerance", "inf"}, "--tolerance: 'inf'"},
         {{"train", "--validation", "1"}, "--validation: '1' is not a number from 0 to 0.9"},
+        {{"train", "--x", "a", "--y", "b", "--train-limit", "5"}, "--train-limit goes with --data"},
+        {{"train", "--x", "a", "--y", "b", "--test-limit", "5"}, "--test-limit goes with --data"},
+        {{"train", "--x", "a", "--y", "b", "--split", "paper"}, "--split paper goes with --data"},
         {{"train", "--validation", "1e-999"}, "--validation: '1e-999'"},
         {{"train", "--loss", "hinge"}, "--loss: 'hinge' is not one of auto, mse, cross-entropy"},
         {{"train", "--backend", "gpu"}, "one of auto, cpu, cuda"},
@@ -464,6 +468,59 @@ TEST_F(Cli, TrainsOnImagesAndDrawsThem)
     EXPECT_EQ(read_file(file("p.png")).substr(0, 8), "\x89PNG\r\n\x1a\n");
 }
 
+TEST_F(Cli, TestLabelsMayLackTheHighestClasses)
+{
+    write_images(60);
+    std::vector<int64_t> two(60);
+    for (size_t i = 0; i < two.size(); i++)
+        two[i] = (int64_t)(i % 2);
+    npy("two.npy", "<i8", "60,", two);
+    npy("four.npy", "<i8", "60,", std::vector<int64_t>(60, 3));
+    Words train = {"train",
+                   "--x",
+                   file("images.npy"),
+                   "--y",
+                   file("labels.npy"),
+                   "--hidden",
+                   "12",
+                   "--nnz",
+                   "60",
+                   "--epochs",
+                   "30",
+                   "--json",
+                   "--x-test",
+                   file("images.npy")};
+    Words lacking = train, many = train;
+    lacking.insert(lacking.end(), {"--y-test", file("two.npy"), "--model", file("m")});
+    Outcome outcome = run(lacking);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    double accuracy = last_line(outcome).number("test_accuracy");
+    outcome = run({"eval", "--model", file("m"), "--x", file("images.npy"), "--y", file("two.npy"),
+                   "--json"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(last_line(outcome).number("test_accuracy"), accuracy);
+
+    many.insert(many.end(), {"--y-test", file("four.npy"), "--log", file("log")});
+    outcome = run(many);
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("gives 3 outputs, the test data have targets for 4"),
+              std::string::npos)
+        << outcome.err;
+    EXPECT_EQ(read_file(file("log")), ""); // refused before the training
+}
+
+TEST_F(Cli, NumbersTooLargeForClassesAreNoLabels)
+{
+    write_images(60);
+    std::vector<int32_t> labels(60);
+    labels[7] = 2000000000;
+    npy("labels.npy", "<i4", "60,", labels);
+    Outcome outcome = run({"train", "--x", file("images.npy"), "--y", file("labels.npy")});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("row 7 (from 0): label 2000000000"), std::string::npos)
+        << outcome.err;
+}
+
 TEST_F(Cli, NoPictureOfWhatIsNoImage)
 {
     write_regression(30, 5);
@@ -497,6 +554,22 @@ TEST_F(Cli, InrWritesTheImageAndItsModelDrawsItAgain)
         run({"eval", "--model", file("m.safetensors"), "--image", file("in.png"), "--json"});
     ASSERT_EQ(eval.status, 0) << eval.err;
     EXPECT_NEAR(last_line(eval).number("psnr_db"), psnr, 1e-6);
+}
+
+TEST_F(Cli, ColourImagesAreFittedByDefault)
+{
+    support::Context context;
+    std::vector<float> pixels;
+    for (size_t i = 0; i < 32u * 32; i++)
+        for (size_t channel = 0; channel < 3; channel++) {
+            double angle = (double)(i % 32 * (channel + 1) + i / 32 * 2) / 6;
+            pixels.push_back((float)(0.5 + 0.5 * std::sin(angle)));
+        }
+    ASSERT_EQ(reliht_image_write(context, file("in.png").c_str(), 32, 32, 3, pixels.data()),
+              RELIHT_OK);
+    Outcome outcome = run({"inr", "--image", file("in.png"), "--json"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_GT(last_line(outcome).number("psnr_db"), 30);
 }
 
 TEST_F(Cli, SenseRecovers)
@@ -623,6 +696,34 @@ TEST_F(Cli, OutputsAreCheckedBeforeTheWork)
     EXPECT_EQ(run(same).status, 2);
 }
 
+TEST_F(Cli, WhatARunReadsIsNotOverwritten)
+{
+    write_regression(60, 5);
+    std::string x = read_file(file("x.npy"));
+    std::filesystem::create_hard_link(file("x.npy"), file("link"));
+    for (const char *option : {"--log", "--model"}) {
+        Outcome outcome =
+            run({"train", "--x", file("x.npy"), "--y", file("y.npy"), option, file("link")});
+        EXPECT_EQ(outcome.status, 2);
+        EXPECT_NE(outcome.err.find("is read by this run"), std::string::npos) << outcome.err;
+    }
+    EXPECT_EQ(read_file(file("x.npy")), x);
+}
+
+TEST_F(Cli, RefusedOptionsLeaveAnOldLog)
+{
+    std::ofstream(file("log")) << "old";
+    Words words = {"planted", "--samples", "60", "--inputs", "10", "--log", file("log"), "--nnz"};
+    Words refused = words, taken = words;
+    refused.push_back("10");
+    refused.insert(refused.end(), {"--validation", "0.001"});
+    EXPECT_EQ(run(refused).status, 2);
+    EXPECT_EQ(read_file(file("log")), "old");
+    taken.push_back("10");
+    EXPECT_EQ(run(taken).status, 0);
+    EXPECT_EQ(read_file(file("log")).front(), '{');
+}
+
 TEST_F(Cli, UnwritableStandardOutputIsAFailure)
 {
     Words words = {"sense", "--length", "100", "--nnz", "2", "--measurements", "40", "--json"};
@@ -648,6 +749,18 @@ TEST_F(Cli, ClosedStandardOutputNeverEndsUpInTheModel)
     EXPECT_EQ(read_file(file("log.jsonl")).front(), '{');
 }
 
+TEST_F(Cli, LogThatDoesNotFitSaysWhy)
+{
+    Outcome outcome = run({"planted", "--samples", "60", "--inputs", "10", "--hidden", "4", "--nnz",
+                           "9", "--epochs", "10000", "--log", file("log")},
+                          [] {
+                              struct rlimit limit = {1 << 20, 1 << 20};
+                              setrlimit(RLIMIT_FSIZE, &limit);
+                          });
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find(strerror(EFBIG)), std::string::npos) << outcome.err;
+}
+
 TEST_F(Cli, FullDiskKeepsTheOldModel)
 {
     std::ofstream(file("m.safetensors")) << "old";
@@ -655,7 +768,6 @@ TEST_F(Cli, FullDiskKeepsTheOldModel)
                            "--nnz", "100000", "--epochs", "2", "--model", file("m.safetensors")},
                           [] {
                               struct rlimit limit = {1 << 20, 1 << 20};
-                              signal(SIGXFSZ, SIG_IGN);
                               setrlimit(RLIMIT_FSIZE, &limit);
                           });
     EXPECT_EQ(outcome.status, 1);

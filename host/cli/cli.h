@@ -21,11 +21,12 @@ void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* ---- progress.c: what is seen and recorded while a run goes on, and how signals end it. */
 struct progress {
-    FILE *log;       /* JSON lines, or NULL */
-    bool log_failed; /* a line couldn't be written */
-    bool quiet, bar; /* bar: stderr is a terminal */
-    bool bar_shown;  /* a bar stands on the terminal's last line */
-    double shown_at; /* when the last bar or line was written, seconds of the run */
+    FILE *log;        /* JSON lines, or NULL */
+    bool log_emptied; /* what an older run has left in it is gone */
+    int log_error;    /* errno of the first line that could not be written, or 0 */
+    bool quiet, bar;  /* bar: stderr is a terminal */
+    bool bar_shown;   /* a bar stands on the terminal's last line */
+    double shown_at;  /* when the last bar or line was written, seconds of the run */
 };
 
 /* Opens the log (`path` may be NULL) and lets SIGINT and SIGTERM ask for an end from here on; a

@@ -33,7 +33,8 @@ int progress_start(struct progress *progress, const char *log_path, bool quiet)
     memset(progress, 0, sizeof *progress);
     progress->quiet = quiet;
     progress->bar = !quiet && isatty(STDERR_FILENO);
-    if (log_path && !(progress->log = fopen(log_path, "w")))
+    /* An older log is emptied with the first step: options that are refused leave it alone. */
+    if (log_path && !(progress->log = fopen(log_path, "a")))
         return failure("--log: '%s' cannot be opened for writing: %s", log_path, strerror(errno));
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -47,6 +48,13 @@ int progress_start(struct progress *progress, const char *log_path, bool quiet)
 
 /* ---------------------------------------------------------------- the log */
 
+/* The first error is the one to tell; other calls change errno until then. */
+static void note_log_error(struct progress *progress)
+{
+    if (!progress->log_error)
+        progress->log_error = errno ? errno : EIO;
+}
+
 static void log_epoch(struct progress *progress, const reliht_progress *step)
 {
     json_t *line = json_object();
@@ -59,7 +67,7 @@ static void log_epoch(struct progress *progress, const reliht_progress *step)
     json_put(line, "step_size", json_number(step->step_size));
     json_put(line, "seconds", json_number(step->seconds));
     if (json_print_line(line, progress->log) || fflush(progress->log))
-        progress->log_failed = true;
+        note_log_error(progress);
     json_decref(line);
 }
 
@@ -132,6 +140,9 @@ bool progress_step(void *user, const reliht_progress *step)
 {
     struct progress *progress = user;
     bool epoch_done = step->batch >= step->batches;
+    if (progress->log && !progress->log_emptied && ftruncate(fileno(progress->log), 0))
+        note_log_error(progress);
+    progress->log_emptied = true;
     if (progress->log && epoch_done)
         log_epoch(progress, step);
     double since = step->seconds - progress->shown_at;
@@ -156,12 +167,12 @@ void progress_pause(struct progress *progress)
 
 int progress_end(struct progress *progress)
 {
-    bool failed = progress->log_failed;
     progress_pause(progress);
     if (progress->log && fclose(progress->log))
-        failed = true;
+        note_log_error(progress);
+    int error = progress->log_error;
     progress->log = NULL;
-    progress->log_failed = false;
-    return failed ? failure("the log could not be written in full: %s", strerror(errno))
-                  : EXIT_DONE;
+    progress->log_error = 0;
+    return error ? failure("--log: the log could not be written in full: %s", strerror(error))
+                 : EXIT_DONE;
 }

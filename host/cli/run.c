@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 
 /* ---------------------------------------------------------------- errors */
@@ -81,13 +82,45 @@ int run_close(struct run *run, int status)
     return status == EXIT_DONE ? ended : status;
 }
 
+/* Whether two paths, which may be NULL, lead to one file. */
+static bool same_file(const char *left, const char *right)
+{
+    struct stat one, other;
+    if (!left || !right)
+        return false;
+    return !strcmp(left, right) || (!stat(left, &one) && !stat(right, &other) &&
+                                    one.st_dev == other.st_dev && one.st_ino == other.st_ino);
+}
+
+/* Refuses to write what the run reads. */
+static int check_inputs(const struct run *run, const char *output)
+{
+    const struct settings *settings = run->settings;
+    bool reads_model = run->command->bit & (EVAL | PREDICT);
+    const char *const inputs[] = {settings->x,
+                                  settings->y,
+                                  settings->x_test,
+                                  settings->y_test,
+                                  settings->generators,
+                                  settings->image,
+                                  reads_model ? settings->model : NULL};
+    for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
+        if (same_file(output, inputs[i]))
+            return usage_error(run->command, "'%s' is read by this run; write to another file",
+                               output);
+    }
+    return EXIT_DONE;
+}
+
 int run_check_outputs(const struct run *run, const char *const paths[], size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (paths[i] && reliht_model_check_path(run->context, paths[i]) != RELIHT_OK)
             return failure("%s", reliht_context_message(run->context));
+        if (check_inputs(run, paths[i]) != EXIT_DONE)
+            return EXIT_USAGE;
         for (size_t j = 0; j < i; j++) {
-            if (paths[i] && paths[j] && !strcmp(paths[i], paths[j]))
+            if (same_file(paths[i], paths[j]))
                 return usage_error(run->command, "'%s' is to hold two different things", paths[i]);
         }
     }
