@@ -452,6 +452,41 @@ TEST_F(Cli, TrainEvaluatePredictInfo)
     EXPECT_TRUE(json_is_object(shown["metadata"]));
 }
 
+TEST_F(Cli, EvaluatesOnTheDataTheModelNames)
+{
+    // Two classes of 2x3 images in the format of MNIST; class 1 is bright.
+    std::filesystem::create_directory(file("mnist"));
+    for (const std::string part : {"train", "t10k"}) {
+        std::string images("\0\0\x08\x03\0\0\0\x14\0\0\0\x02\0\0\0\x03", 16);
+        std::string labels("\0\0\x08\x01\0\0\0\x14", 8);
+        for (int i = 0; i < 20; i++) {
+            images += std::string(6, (char)(i % 2 ? 100 + i : i));
+            labels += (char)(i % 2);
+        }
+        std::ofstream(file("mnist/" + part + "-images-idx3-ubyte"), std::ios::binary) << images;
+        std::ofstream(file("mnist/" + part + "-labels-idx1-ubyte"), std::ios::binary) << labels;
+    }
+    auto here = [&] { setenv("RELIHT_DATA", folder.path.c_str(), 1); };
+    Outcome trained = run({"train", "--data", "mnist", "--classes", "0,1", "--hidden", "4", "--nnz",
+                           "6", "--epochs", "5", "--model", file("m.safetensors"), "--json"},
+                          here);
+    ASSERT_EQ(trained.status, 0) << trained.err;
+    Outcome evaluated = run({"eval", "--model", file("m.safetensors"), "--json"}, here);
+    ASSERT_EQ(evaluated.status, 0) << evaluated.err;
+    Json result = last_line(evaluated);
+    EXPECT_EQ(result.number("samples"), 20);
+    EXPECT_EQ(result.number("test_accuracy"), last_line(trained).number("test_accuracy"));
+
+    write_regression(50, 5);
+    ASSERT_EQ(run({"train", "--x", file("x.npy"), "--y", file("y.npy"), "--hidden", "4", "--nnz",
+                   "6", "--model", file("arrays.safetensors")})
+                  .status,
+              0);
+    Outcome unnamed = run({"eval", "--model", file("arrays.safetensors")});
+    EXPECT_EQ(unnamed.status, 2);
+    EXPECT_NE(unnamed.err.find("doesn't name the data"), std::string::npos) << unnamed.err;
+}
+
 TEST_F(Cli, TrainsOnImagesAndDrawsThem)
 {
     write_images(60);

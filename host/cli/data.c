@@ -119,7 +119,7 @@ static void defaults_from_model(const struct settings *settings, const json_t *p
     const json_t *kept = json_object_get(preprocessing, "classes");
     size_t count = json_array_size(kept);
     named_options(settings, options);
-    if (!options->name)
+    if (settings->data == UNSET_CHOICE)
         options->name = json_string_value(json_object_get(preprocessing, "source"));
     if (!options->class_count && count <= CLASSES_MAXIMUM) {
         for (size_t i = 0; i < count; i++)
