@@ -147,6 +147,21 @@ TEST(FactoredTrain, SameBitsForAnyThreadsAndAgain)
     EXPECT_NE(weights_of(Training(context, options).model), first);
 }
 
+// Threads of a caller that has OpenMP's parallel regions too, each with its own context.
+TEST(FactoredTrain, ServesThreadsOfTheCaller)
+{
+    Context context(1);
+    auto expected = weights_of(Training(context, options_of(2)).model);
+    std::vector<decltype(expected)> found(3);
+#pragma omp parallel for num_threads(3) schedule(static, 1)
+    for (int i = 0; i < 3; i++) {
+        Context own(1);
+        found[(size_t)i] = weights_of(Training(own, options_of(2)).model);
+    }
+    for (const auto &weights : found)
+        EXPECT_EQ(weights, expected);
+}
+
 TEST(FactoredTrain, ScaleOfInputsChangesNothing)
 {
     Context context;

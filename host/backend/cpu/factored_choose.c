@@ -19,9 +19,9 @@ typedef struct collector {
     uint32_t threshold;
 } collector;
 
-static collector collector_open(factored *self)
+static collector collector_open(factored *self, const thread_space *space)
 {
-    return (collector){self, self->space[omp_get_thread_num()].entries, 0, 1};
+    return (collector){self, space->entries, 0, 1};
 }
 
 static void collector_flush(collector *self)
@@ -81,7 +81,8 @@ reliht_status factored_measure(factored *self, const step_view *view, unsigned w
     size_t share = (size_t)((double)self->problem.nnz * (double)count / (double)view->neurons);
     selector_reset(&self->best);
     self->best.keep = share > 1 ? share : 1;
-    collector to = collector_open(self);
+    /* The caller may be a thread of its own, whose number is not one of ours. */
+    collector to = collector_open(self, &self->space[0]);
     for (size_t place = 0; place < count; place++)
         collect_gradients(&to, view, place, which);
     collector_flush(&to);
@@ -138,7 +139,7 @@ static reliht_status choose_by_magnitude(factored *self, const step_view *view,
     for (size_t first = 0, count; (count = factored_block(self, view, first)) > 0; first += count) {
 #pragma omp parallel num_threads(factored_threads(self, count * self->row_length))
         {
-            collector to = collector_open(self);
+            collector to = collector_open(self, &self->space[omp_get_thread_num()]);
 #pragma omp for schedule(static)
             for (size_t place = 0; place < count; place++)
                 collect_magnitudes(&to, view, first, place, sizes);
@@ -257,7 +258,7 @@ static reliht_status choose_by_sketch(factored *self, const step_view *view)
     int64_t threshold = offer_support(self, view);
 #pragma omp parallel num_threads(factored_threads(self, 4 * view->neurons * self->row_length))
     {
-        collector to = collector_open(self);
+        collector to = collector_open(self, &self->space[omp_get_thread_num()]);
 #pragma omp for schedule(dynamic, 8)
         for (size_t i = 0; i < view->neurons; i++) {
             uint32_t neuron = neuron_number(self, view, i);
