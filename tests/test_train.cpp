@@ -367,6 +367,54 @@ TEST(Train, CancellingHandsOverTheBestSoFar)
     reliht_dataset_destroy(dataset);
 }
 
+TEST(Train, ProgressTellsTheLossOfEveryBatchWhateverItsSize)
+{
+    // No input says anything: the weights stay zero, and every target of 1 is a loss of 1.
+    Context context;
+    const size_t samples = 10;
+    std::vector<float> x(samples), y(samples, 1.0f);
+    reliht_dataset *dataset;
+    ASSERT_EQ(reliht_dataset_from_arrays(context, samples, 1, x.data(), 1, y.data(), &dataset),
+              RELIHT_OK);
+    reliht_train_options options;
+    reliht_train_options_default(&options);
+    options.hidden = options.nnz = options.epochs = 1;
+    options.batch = 4;
+    std::vector<double> losses;
+    options.progress_user = &losses;
+    options.progress = [](void *user, const reliht_progress *progress) {
+        ((std::vector<double> *)user)->push_back(progress->loss);
+        return true;
+    };
+    reliht_model *model;
+    ASSERT_EQ(reliht_train(context, dataset, &options, &model, nullptr), RELIHT_OK);
+    EXPECT_EQ(losses, std::vector<double>(3, 1.0));
+    reliht_model_destroy(model);
+    reliht_dataset_destroy(dataset);
+}
+
+TEST(Train, ABatchWithoutSignalDoesNotEndARunThatStillDraws)
+{
+    Context context;
+    const std::vector<float> x = {0, 1}, y = {1, 1};
+    reliht_dataset *dataset;
+    ASSERT_EQ(reliht_dataset_from_arrays(context, 2, 1, x.data(), 1, y.data(), &dataset),
+              RELIHT_OK);
+    reliht_train_options options;
+    reliht_train_options_default(&options);
+    options.hidden = 8;
+    options.nnz = 1;
+    options.batch = 1;
+    options.epochs = 2;
+    for (options.seed = 0; options.seed < 8; options.seed++) { /* either order of the samples */
+        reliht_model *model;
+        ASSERT_EQ(reliht_train(context, dataset, &options, &model, nullptr), RELIHT_OK);
+        EXPECT_EQ(reliht_model_nnz(model), 1u) << "seed " << options.seed;
+        reliht_model_destroy(model);
+    }
+    reliht_dataset_destroy(dataset);
+}
+
 TEST(Train, ScalesWithItsTargets)
 {
     Draw draw(400, 10, 4, 0, 8, 12, false);

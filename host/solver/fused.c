@@ -106,6 +106,13 @@ static bool has_converged(const fused_run *run, const step_report *step)
            tolerance * sparse_distance(&run->current, &zero);
 }
 
+/* Samples of a batch: the last one takes what is left. */
+static size_t samples_of(const fused_run *run, size_t batch_number)
+{
+    size_t rest = run->train->samples - batch_number * run->batch_size;
+    return rest < run->batch_size ? rest : run->batch_size;
+}
+
 static bool report_progress(const fused_run *run, size_t epoch, size_t batch_number,
                             const step_report *step, double evaluation)
 {
@@ -120,8 +127,7 @@ static bool report_progress(const fused_run *run, size_t epoch, size_t batch_num
         .layer = run->layer,
         .layers = run->layers,
         .nnz = step->nnz,
-        .loss =
-            step->objective_before / (double)(run->order ? run->batch_size : run->train->samples),
+        .loss = step->objective_before / (double)samples_of(run, batch_number),
         .evaluation_loss = evaluation,
         .step_size = step->step_size,
         .seconds = clock_wall() - run->start,
@@ -137,9 +143,17 @@ static reliht_status load_batch(fused_run *run, size_t epoch, size_t batch_numbe
         return epoch == 0 ? operations->batch_load(run->data, NULL, samples) : RELIHT_OK;
     if (batch_number == 0)
         rng_permutation(run->options->seed, RNG_BATCHES, epoch, (uint32_t)samples, run->order);
-    size_t first = batch_number * run->batch_size, rest = samples - first;
-    return operations->batch_load(run->data, run->order + first,
-                                  rest < run->batch_size ? rest : run->batch_size);
+    return operations->batch_load(run->data, run->order + batch_number * run->batch_size,
+                                  samples_of(run, batch_number));
+}
+
+/* Whether weights that are all zero after this step stay so: patterns of their own are empty, and
+ * another step on the same data with the same generators finds no more. */
+static bool is_final(const fused_run *run, size_t epoch, size_t batch_number)
+{
+    bool last = batch_number + 1 == run->batches;
+    return !run->order ||
+           source_of(run, epoch + last, last ? 0 : batch_number + 1) == PATTERNS_WEIGHTS;
 }
 
 static reliht_status run_epoch(fused_run *run, size_t epoch, bool *stop)
@@ -165,8 +179,8 @@ static reliht_status run_epoch(fused_run *run, size_t epoch, bool *stop)
         if (!report_progress(run, epoch, b, &step, evaluation))
             return fail(run->context, RELIHT_CANCELLED, "cancelled in epoch %zu of %zu", epoch + 1,
                         run->options->epochs);
-        if (run->current.nnz == 0) {
-            *stop = true; /* all neurons are dead: nothing can change any more */
+        if (run->current.nnz == 0 && is_final(run, epoch, b)) {
+            *stop = true;
             return RELIHT_OK;
         }
         if (last && (source == PATTERNS_WEIGHTS || run->options->convex) &&
