@@ -208,6 +208,10 @@ TEST(File, OpensNothingButRegularFiles)
           std::string("/dev/null"), std::string("/dev/zero")}) {
         EXPECT_EQ(file_open_read(context, path.c_str(), &reader), RELIHT_IO) << path;
         EXPECT_NE(context.message().find(path), std::string::npos);
+        /* Nothing is left to close: not the file that has the number by now. */
+        int other = dup(STDIN_FILENO);
+        file_close_read(&reader);
+        EXPECT_EQ(close(other), 0) << path;
     }
 }
 

@@ -214,10 +214,12 @@ reliht_status file_open_read(reliht_context *context, const char *path, file_rea
             fail(context, RELIHT_IO, "%s: cannot open: %s", path, strerror(errno));
         if (reader->file >= 0)
             close(reader->file);
+        reader->context = NULL;
         return status;
     }
     if (!S_ISREG(state.st_mode)) {
         close(reader->file);
+        reader->context = NULL;
         return fail(context, RELIHT_IO, "%s: not a regular file", path);
     }
     reader->size = (uint64_t)state.st_size;

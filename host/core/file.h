@@ -54,6 +54,7 @@ reliht_status file_read(file_reader *reader, void *bytes, size_t count);
 reliht_status file_seek(file_reader *reader, uint64_t offset);
 /* Bytes that are left by the size the file had when it was opened. */
 uint64_t file_remaining(const file_reader *reader);
+/* Does nothing to a closed reader or one that could not be opened. */
 void file_close_read(file_reader *reader);
 
 /* FORMAT: "PATH: byte OFFSET: what is wrong and what would be right". */
