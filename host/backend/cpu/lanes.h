@@ -37,6 +37,11 @@ static inline lanes lanes_masked(lanes a, uint16_t mask)
 {
     return _mm512_maskz_mov_ps(mask, a);
 }
+/* max(a, 0); zero for what is not a number. */
+static inline lanes lanes_positive(lanes a)
+{
+    return _mm512_max_ps(a, _mm512_setzero_ps());
+}
 /* sum[i] += a[i], in double. */
 static inline void lanes_add_double(double *sum, lanes a)
 {
@@ -81,6 +86,11 @@ static inline lanes lanes_masked(lanes a, uint16_t mask)
 {
     return (lanes){_mm256_and_ps(a.low, lanes_mask_half(mask)),
                    _mm256_and_ps(a.high, lanes_mask_half(mask >> 8u))};
+}
+static inline lanes lanes_positive(lanes a)
+{
+    return (lanes){_mm256_max_ps(a.low, _mm256_setzero_ps()),
+                   _mm256_max_ps(a.high, _mm256_setzero_ps())};
 }
 static inline void lanes_add_double(double *sum, lanes a)
 {
@@ -128,6 +138,12 @@ static inline lanes lanes_masked(lanes a, uint16_t mask)
 {
     for (int i = 0; i < LANES; i++)
         a.lane[i] = mask >> i & 1 ? a.lane[i] : 0.0f;
+    return a;
+}
+static inline lanes lanes_positive(lanes a)
+{
+    for (int i = 0; i < LANES; i++)
+        a.lane[i] = a.lane[i] > 0.0f ? a.lane[i] : 0.0f;
     return a;
 }
 static inline void lanes_add_double(double *sum, lanes a)
