@@ -155,8 +155,8 @@ static const struct option OPTIONS[] = {
     {"return", "WHICH", GROUP_TRAINING, CHOICE, FIELD(returned), 0, 0, "best|last", NETWORKS, NULL,
      "The network of the best or of the last epoch"},
     {"tolerance", "R", GROUP_TRAINING, REAL, FIELD(tolerance), 0, 1, NULL, RUNS, NULL,
-     "Stop when the relative residual or the relative change of the weights is at most R; "
-     "0: never"},
+     "Stop when the relative residual or, but for sense, the relative change of the weights is at "
+     "most R; 0: never"},
     {"seed", "N", GROUP_TRAINING, COUNT, FIELD(seed), 0, 9223372036854775807.0, NULL,
      RUNS, NULL, "Seed of everything that is drawn; the same seed gives the same result"},
     {"repeats", "N", GROUP_TRAINING, COUNT, FIELD(repeats), 1, 100000, NULL, BENCH, NULL,
@@ -180,7 +180,7 @@ static const struct option OPTIONS[] = {
     /* ---- program */
     {"backend", "NAME", GROUP_PROGRAM, CHOICE, FIELD(backend), 0, 0, "auto|cpu|cuda", ALL, NULL,
      "Where to compute: cpu, cuda, or auto: a usable GPU if there is one, else the CPU"},
-    {"threads", "T", GROUP_PROGRAM, COUNT, FIELD(threads), 0, 65536, NULL, ALL, NULL,
+    {"threads", "T", GROUP_PROGRAM, COUNT, FIELD(threads), 0, 4096, NULL, ALL, NULL,
      "Threads; 0: all processors. Results do not depend on it"},
 };
 /* clang-format on */

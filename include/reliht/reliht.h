@@ -393,7 +393,7 @@ reliht_status reliht_train(reliht_context *context, const reliht_dataset *datase
 typedef struct reliht_sense_options {
     size_t length, nnz, measurements; /* 1000, 10, 200 */
     size_t epochs, refits;            /* 15, 10 */
-    double tolerance;                 /* as in training; 0 */
+    double tolerance;                 /* stop when |A x - y| is at most this times |y|; 0: never */
     uint64_t seed;
     reliht_progress_function progress;
     void *progress_user;
