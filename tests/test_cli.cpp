@@ -305,6 +305,7 @@ TEST_F(Cli, WrongUsageEndsWith2AndNamesWhatIsWrong)
         {{"train", "--x", "a", "--y", "b", "--split", "paper"}, "--split paper goes with --data"},
         {{"train", "--validation", "1e-999"}, "--validation: '1e-999'"},
         {{"train", "--loss", "hinge"}, "--loss: 'hinge' is not one of auto, mse, cross-entropy"},
+        {{"sense", "--threads", "4097"}, "--threads: '4097' is not a whole number from 0 to 4096"},
         {{"train", "--backend", "gpu"}, "one of auto, cpu, cuda"},
         {{"train", "--data", "imagenet"}, "one of fashion-mnist, mnist, cifar10"},
         {{"train", "--data", "mnist", "--classes", "1"}, "--classes: '1'"},

@@ -32,7 +32,8 @@ int failure(const char *format, ...)
     return EXIT_FAILED;
 }
 
-void warn(const char *format, ...)
+static void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void warn(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

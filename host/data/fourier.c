@@ -59,7 +59,9 @@ static void fill_frequency(const preprocessing *preparation, const float normals
         }
 }
 
-reliht_status fourier_fill(reliht_dataset *dataset, const preprocessing *preparation)
+/* Fills the inputs of a float data set of height * width samples, row by row, and `features`
+ * inputs, and keeps `preparation` in it. MEMORY. */
+static reliht_status fourier_fill(reliht_dataset *dataset, const preprocessing *preparation)
 {
     reliht_context *context = dataset->context;
     const size_t frequencies = preparation->image.features / 2;

@@ -9,10 +9,6 @@
 /* Whether features, sigma and the size of the image can be used. ARGUMENT. */
 reliht_status fourier_check(reliht_context *context, const preprocessing *preparation);
 
-/* Fills the inputs of a float data set of height * width samples, row by row, and `features`
- * inputs, and keeps `preparation` in it. MEMORY. */
-reliht_status fourier_fill(reliht_dataset *dataset, const preprocessing *preparation);
-
 /* The data set of an image that is not there: these features, targets zero for `outputs` channels.
  * Errors: ARGUMENT, MEMORY. */
 reliht_status fourier_dataset(reliht_context *context, const preprocessing *preparation,

@@ -4,7 +4,7 @@
 
 ISA_DECLARE(support_kernels, support_table);
 
-const support_kernels *support_kernels_for(cpu_isa isa)
+static const support_kernels *kernels_for(cpu_isa isa)
 {
     static const support_kernels *const tables[ISA_COUNT] = ISA_TABLE(support_table);
     return tables[isa];
@@ -50,7 +50,7 @@ static double forward_chunk(const support_operator *self, const support_kernels 
 double support_forward(const support_operator *self, const float *value, const float *target,
                        float *out, double *sums)
 {
-    const support_kernels *kernels = support_kernels_for(self->backend->isa);
+    const support_kernels *kernels = kernels_for(self->backend->isa);
     int64_t chunks = (int64_t)support_chunks(self->stride);
     int threads = threads_for(self, (double)self->stride * (double)self->support->nnz);
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -79,7 +79,7 @@ static void adjoint_span(const support_operator *self, const support_kernels *ke
 double support_adjoint(const support_operator *self, const float *residual, float *gradient,
                        double *scratch)
 {
-    const support_kernels *kernels = support_kernels_for(self->backend->isa);
+    const support_kernels *kernels = kernels_for(self->backend->isa);
     const sparse *support = self->support;
     size_t nnz = support->nnz, spans = (self->stride + ADJOINT_SPAN - 1) / ADJOINT_SPAN;
     int threads = threads_for(self, (double)self->stride * (double)nnz);
@@ -107,7 +107,7 @@ double support_adjoint(const support_operator *self, const float *residual, floa
 double support_descend(const support_operator *self, float *r, const float *q, float step,
                        double *sums)
 {
-    const support_kernels *kernels = support_kernels_for(self->backend->isa);
+    const support_kernels *kernels = kernels_for(self->backend->isa);
     int64_t chunks = (int64_t)support_chunks(self->stride);
     int threads = threads_for(self, (double)self->stride * 4);
 #pragma omp parallel for num_threads(threads) schedule(static)

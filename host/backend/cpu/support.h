@@ -29,8 +29,6 @@ typedef struct support_kernels {
     void (*descend)(float *r, const float *q, float step, size_t count);
 } support_kernels;
 
-const support_kernels *support_kernels_for(cpu_isa isa);
-
 /* The operator of one batch: data, the neurons with weights and their patterns. */
 typedef struct support_operator {
     cpu_backend *backend;
