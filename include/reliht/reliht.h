@@ -417,7 +417,8 @@ reliht_status reliht_sense(reliht_context *context, const reliht_sense_options *
 /* One sweep (patterns from drawn generators, masked gradient, top-s choice) beside one
  * single-precision matrix product of the same shapes (2*samples*inputs*hidden operations) by the
  * BLAS this library was built with, on the same number of threads: medians of `repeats`
- * interleaved runs. Errors: ARGUMENT, MEMORY. */
+ * interleaved runs. While it runs, the BLAS of the whole process has that number of threads.
+ * Errors: ARGUMENT, MEMORY. */
 typedef struct reliht_bench_sweep_options {
     size_t samples, inputs, hidden, nnz, repeats;
     reliht_generator generator;
