@@ -1,6 +1,7 @@
 #include "support.h"
 
 extern "C" {
+#include "backend/backend.h"
 #include "core/rng.h"
 }
 
@@ -331,4 +332,49 @@ TEST(FactoredTrain, EachFailedAllocationIsReported)
         });
         EXPECT_GT(allocations, 30u);
     }
+}
+
+// Gradients whose squares no float can hold, then one a million times smaller: the step stays a few
+// times the step size.
+TEST(FactoredTrain, VanishingGradientsTakeNoLongSteps)
+{
+    Context context;
+    const float tiny = 1e-23f, x[1] = {1},
+                targets[2][2] = {{0, 0}, {std::nextafter(tiny, 1.0f), 0}};
+    const backend_operations *operations = context.handle->backend->operations;
+    factored_problem problem = {};
+    problem.hidden = problem.inputs = problem.samples = 1;
+    problem.outputs = problem.nnz = 2;
+    problem.loss = RELIHT_LOSS_MSE;
+    problem.input_scale = problem.target_scale = 1;
+    sparse hidden = {}, output = {};
+    factored *model = nullptr;
+    ASSERT_EQ(sparse_create(context, &hidden, 1, 1, 2), RELIHT_OK);
+    ASSERT_EQ(sparse_create(context, &output, 1, 2, 2), RELIHT_OK);
+    sparse_append(&hidden, 0, 0, 1.0f);
+    sparse_append(&output, 0, 0, tiny);
+    ASSERT_EQ(operations->factored_create(context.handle->backend, &problem, &model), RELIHT_OK);
+    ASSERT_EQ(operations->factored_set_weights(model, &hidden, &output), RELIHT_OK);
+    for (int step = 0; step < 2; step++) {
+        reliht_dataset *dataset;
+        batch *data;
+        ASSERT_EQ(reliht_dataset_from_arrays(context, 1, 1, x, 2, targets[step], &dataset),
+                  RELIHT_OK);
+        ASSERT_EQ(operations->batch_create(context.handle->backend, dataset, false, 1, &data),
+                  RELIHT_OK);
+        ASSERT_EQ(operations->batch_load(data, nullptr, 1), RELIHT_OK);
+        factored_step_options options = {};
+        options.source = PATTERNS_WEIGHTS;
+        options.keep_support = true;
+        options.step_scale = step == 0 ? 1e-35 : 1.0;
+        ASSERT_EQ(operations->factored_step(model, data, &options), RELIHT_OK);
+        operations->batch_destroy(data);
+        reliht_dataset_destroy(dataset);
+    }
+    ASSERT_EQ(operations->factored_get_weights(model, &hidden, &output), RELIHT_OK);
+    ASSERT_EQ(output.nnz, 1u);
+    EXPECT_LT(std::fabs(output.value[0]), 1.0f);
+    operations->factored_destroy(model);
+    sparse_destroy(context, &hidden);
+    sparse_destroy(context, &output);
 }

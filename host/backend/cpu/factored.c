@@ -41,7 +41,7 @@ static reliht_status weights_create(reliht_context *context, factored_weights *s
                            #field " of a factored model", &(owner)->field)
     if (is_automatic(problem)) {
         ALLOCATE(self, MEMORY_weights, mean, nnz);
-        ALLOCATE(self, MEMORY_weights, square, nnz);
+        ALLOCATE(self, MEMORY_weights, root, nnz);
         ALLOCATE(self, MEMORY_weights, age, nnz);
     }
     return status;
@@ -52,7 +52,7 @@ static void weights_destroy(reliht_context *context, factored_weights *self)
     sparse_destroy(context, &self->hidden);
     sparse_destroy(context, &self->output);
     gate_release(context, self->mean);
-    gate_release(context, self->square);
+    gate_release(context, self->root);
     gate_release(context, self->age);
 }
 
@@ -186,7 +186,7 @@ static void forget_means(factored_weights *weights, size_t at)
 {
     if (!weights->age)
         return;
-    weights->mean[at] = weights->square[at] = 0;
+    weights->mean[at] = weights->root[at] = 0;
     weights->age[at] = 0;
 }
 
@@ -319,7 +319,7 @@ static void move_means(factored_weights *to, size_t at, const factored_weights *
         return;
     }
     to->mean[at] = old->mean[from];
-    to->square[at] = old->square[from];
+    to->root[at] = old->root[from];
     to->age[at] = old->age[from];
 }
 
@@ -394,10 +394,10 @@ static double weight_update(factored *self, size_t at, double gradient, double s
         return -size * gradient;
     factored_weights *next = &self->next;
     double mean = MEAN_DECAY * (double)next->mean[at] + (1 - MEAN_DECAY) * gradient;
-    double square =
-        SQUARE_DECAY * (double)next->square[at] + (1 - SQUARE_DECAY) * gradient * gradient;
+    double root = (double)next->root[at];
+    double square = SQUARE_DECAY * root * root + (1 - SQUARE_DECAY) * gradient * gradient;
     next->mean[at] = (float)mean;
-    next->square[at] = (float)square;
+    next->root[at] = (float)sqrt(square);
     uint32_t age = next->age[at] < CORRECTIONS - 1 ? next->age[at]++ : CORRECTIONS - 1;
     return -size * mean * self->correction[age] *
            inverse_root(square * self->correction[CORRECTIONS + age]);

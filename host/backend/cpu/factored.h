@@ -21,8 +21,9 @@
 /* The weights and what the automatic step keeps for each of them, hidden weights first. */
 typedef struct factored_weights {
     sparse hidden, output;
-    float *mean, *square; /* [nnz] running means of the gradient and its square */
-    uint32_t *age;        /* [nnz] steps in those means */
+    float *mean, *root; /* [nnz] running mean of the gradient, root of that of its square (which
+                           would underflow for gradients below 1e-22) */
+    uint32_t *age;      /* [nnz] steps in those means */
 } factored_weights;
 
 /* Sizes of the steps of W1 and W2. */
