@@ -109,6 +109,19 @@ TEST(Gate, RefusesProductsThatOverflow)
     EXPECT_NE(context.message().find("huge"), std::string::npos);
 }
 
+// The system would grant it and kill the program once it is written to.
+TEST(Gate, RefusesMoreThanTheMachineHas)
+{
+    Context context;
+    void *pointer;
+    context.handle->machine_bytes = 1 << 20;
+    EXPECT_EQ(gate_allocate(context, MEMORY_data, 1 << 20, 1, "large", &pointer), RELIHT_MEMORY);
+    EXPECT_EQ(pointer, nullptr);
+    EXPECT_NE(context.message().find("this machine can give"), std::string::npos);
+    EXPECT_EQ(gate_allocate(context, MEMORY_data, 1 << 10, 1, "small", &pointer), RELIHT_OK);
+    gate_release(context, pointer);
+}
+
 TEST(Context, RefusesHalfAnAllocatorAndAbsurdThreads)
 {
     reliht_context_options options;

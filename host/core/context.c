@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* In front of every block; as long as the alignment, so the block keeps it. */
 typedef union block_header {
@@ -33,6 +34,13 @@ const char *reliht_status_text(reliht_status status)
 const char *reliht_version(void)
 {
     return RELIHT_VERSION_STRING;
+}
+
+static uint64_t machine_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+    /* The system itself needs some of it. */
+    return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes / 16 * 15 : UINT64_MAX;
 }
 
 static void *system_allocate(void *user, size_t bytes)
@@ -97,6 +105,7 @@ reliht_status reliht_context_create(const reliht_context_options *options, relih
     }
     memset(made, 0, sizeof *made);
     made->allocator = allocator;
+    made->machine_bytes = machine_memory();
     made->threads = options->threads ? options->threads : (uint32_t)omp_get_num_procs();
     reliht_status status = backend_open(made, options->backend);
     if (status) {
@@ -141,6 +150,12 @@ reliht_status gate_allocate(reliht_context *context, memory_category category, s
         return fail(context, RELIHT_MEMORY, "%s: %zu elements of %zu bytes are more than memory",
                     what, count, size);
     size_t whole = sizeof(block_header) + (bytes + 63) / 64 * 64;
+    if (context->total + whole > context->machine_bytes)
+        return fail(
+            context, RELIHT_MEMORY,
+            "out of memory: %s needs %zu bytes; %llu are held of the %llu this machine can give",
+            what, bytes, (unsigned long long)context->total,
+            (unsigned long long)context->machine_bytes);
     block_header *block = context->allocator.allocate(context->allocator.user, whole);
     if (!block)
         return fail(context, RELIHT_MEMORY, "out of memory: %s needs %zu bytes; %llu are held",

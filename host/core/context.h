@@ -19,6 +19,8 @@ typedef struct backend backend;
 struct reliht_context {
     reliht_allocator allocator;
     uint64_t current[MEMORY_CATEGORIES], peak[MEMORY_CATEGORIES], total, total_peak;
+    uint64_t
+        machine_bytes; /* of physical memory: more is refused, not left to the system to kill */
     uint32_t threads;
     backend *backend;
     char message[1024];
