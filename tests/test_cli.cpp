@@ -788,9 +788,9 @@ TEST_F(Cli, ClosedStandardOutputNeverEndsUpInTheModel)
 TEST_F(Cli, LogThatDoesNotFitSaysWhy)
 {
     Outcome outcome = run({"planted", "--samples", "60", "--inputs", "10", "--hidden", "4", "--nnz",
-                           "9", "--epochs", "2000", "--log", file("log")},
+                           "9", "--epochs", "12000", "--threads", "1", "--log", file("log")},
                           [] {
-                              struct rlimit limit = {1 << 16, 1 << 16};
+                              struct rlimit limit = {1 << 20, 1 << 20};
                               setrlimit(RLIMIT_FSIZE, &limit);
                           });
     EXPECT_EQ(outcome.status, 1);
