@@ -236,11 +236,14 @@ static void occupy_standard_streams(void)
     }
 }
 
-/* OpenMP's idle threads spin by default, which costs CPU time without end on a machine that others
- * use too. The policy is read when the library is loaded, so the program starts itself again. */
+/* Idle threads of OpenMP and, when it is loaded, of OpenBLAS spin by default, which costs processor
+ * time for nothing, the more on a machine that others use too. Both read the environment when they
+ * are loaded, so the program starts itself again. (The benchmark asks OpenBLAS for its threads.) */
 static void wait_passively(char **argv)
 {
-    if (!getenv("OMP_WAIT_POLICY") && !setenv("OMP_WAIT_POLICY", "passive", 1))
+    if (getenv("OMP_WAIT_POLICY") && getenv("OPENBLAS_NUM_THREADS"))
+        return;
+    if (!setenv("OMP_WAIT_POLICY", "passive", 0) && !setenv("OPENBLAS_NUM_THREADS", "1", 0))
         execv("/proc/self/exe", argv); /* returns if that is impossible: go on spinning */
 }
 
