@@ -40,7 +40,24 @@ typedef struct fused_problem {
     uint64_t seed;
     const sparse *given; /* generators of neurons 0 .. given->rows - 1 (absent row: zero); may be
                             NULL; not owned, outlives the handle */
+    bool linear;         /* one more row of weights, number linear_row(hidden), that is no neuron:
+                            yhat gains X b. Its pattern is full and its sign plus, always */
 } fused_problem;
+
+/* The row of the linear term: the first even number that names no neuron. */
+static inline size_t linear_row(size_t hidden)
+{
+    return hidden + hidden % 2;
+}
+
+/* One Gauss-Newton step: with the patterns fixed, delta minimises
+ *     |A (w + delta) - y|^2 + damping L |delta|^2,  L = |A g|^2 / |g|^2,  g = A^T (A w - y),
+ * by conjugate gradients on the normal equations (CGLS) from delta = 0. */
+typedef struct solve_options {
+    size_t iterations; /* at most */
+    double damping;    /* >= 0 */
+    double tolerance;  /* stop when the gradient's norm is at most this times the first */
+} solve_options;
 
 /* Scalars of one normalised IHT step, |.|^2 over the batch, patterns fixed. */
 typedef struct step_report {
@@ -121,6 +138,19 @@ struct backend_operations {
     reliht_status (*fused_sweep)(fused *self, batch *data, pattern_source source);
     /* Up to `refits` descent steps on the support with the line search of the published code. */
     reliht_status (*fused_refit)(fused *self, batch *data, size_t refits);
+    /* After fused_begin or fused_sweep: w <- w + delta on the support, entries that are zero
+     * included; the residual follows. With a linear term, whose row then holds every input, the
+     * iteration runs in the variables (v, a), w = v and b = a - 1/2 sum_j sign_j v_j, in which the
+     * columns of A are sign_j (D_j - 1/2) X: on the same inputs those of unrelated neurons are
+     * nearly orthogonal, where those of D_j X are not. Reports objective_after and, as refits, the
+     * iterations. */
+    reliht_status (*fused_solve)(fused *self, batch *data, const solve_options *options);
+    /* SYNC. gradients [rows, inputs] <- X^T (D_j r) with the residual at hand, without the neurons'
+     * signs, for rows first .. first + rows - 1 of `generators` (places among its live rows), or
+     * for the neurons of those numbers and their drawn or given generators if it is NULL.
+     * Memory for the patterns of some of them at a time only. */
+    reliht_status (*fused_gradients)(fused *self, batch *data, const sparse *generators,
+                                     size_t first, size_t rows, float *gradients);
     /* SYNC. Scalars of the step. */
     reliht_status (*fused_report)(fused *self, step_report *report);
     /* SYNC, for tests and benchmarks: residual [n], gradient on the support [nnz], patterns of the

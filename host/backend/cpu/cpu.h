@@ -41,6 +41,9 @@ reliht_status cpu_fused_get_weights(fused *self, sparse *weights);
 reliht_status cpu_fused_begin(fused *self, batch *data, pattern_source source);
 reliht_status cpu_fused_sweep(fused *self, batch *data, pattern_source source);
 reliht_status cpu_fused_refit(fused *self, batch *data, size_t refits);
+reliht_status cpu_fused_solve(fused *self, batch *data, const solve_options *options);
+reliht_status cpu_fused_gradients(fused *self, batch *data, const sparse *generators, size_t first,
+                                  size_t rows, float *gradients);
 reliht_status cpu_fused_report(fused *self, step_report *report);
 reliht_status cpu_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns);
 

@@ -3,39 +3,12 @@
  *     sweep   w <- top_s(w - mu A^T r)
  *     refit   w_S <- w_S - mu A_S^T (A w - y), a few times
  * Samples-sized arrays: r, r after the sweep, A g; patterns of the neurons with weights only. */
+#include "backend/cpu/fused.h"
+
 #include "backend/cpu/iht.h"
-#include "backend/cpu/support.h"
-#include "backend/cpu/sweep.h"
 
 #include <math.h>
 #include <string.h>
-
-struct fused {
-    cpu_backend *backend;
-    fused_problem problem;
-    sparse weights;         /* w, on the support in use */
-    sparse generators;      /* weights when the step began: the generators of PATTERNS_WEIGHTS */
-    float *chosen;          /* [nnz] values after the sweep, for refits that fail */
-    double *spans;          /* [ADJOINT_SCRATCH, nnz] */
-    float *gradient;        /* [nnz] on the support */
-    float *residual;        /* [stride] */
-    float *residual_chosen; /* [stride] at `chosen` */
-    float *image;           /* [stride] A g */
-    double *sums;           /* [chunks] */
-    uint64_t *patterns;     /* [live, words] */
-    size_t stride;          /* of the largest batch */
-    size_t samples;         /* of the batch of the step */
-    size_t words;
-    selector best;
-    sweep *sweep;
-    double step_size; /* in use; halved by the refits */
-    step_report report;
-};
-
-static reliht_context *context_of(const fused *self)
-{
-    return self->backend->base.context;
-}
 
 reliht_status cpu_fused_create(backend *on, const fused_problem *problem, fused **out)
 {
@@ -49,17 +22,20 @@ reliht_status cpu_fused_create(backend *on, const fused_problem *problem, fused 
     self->backend = (cpu_backend *)on;
     self->problem = *problem;
     self->stride = padded_samples(problem->samples);
-    size_t nnz = problem->nnz, live = nnz < problem->hidden ? nnz : problem->hidden;
+    size_t rows = problem->linear ? linear_row(problem->hidden) + 1 : problem->hidden;
+    size_t nnz = problem->nnz, live = nnz < rows ? nnz : rows;
 #define ALLOCATE(category, field, count)                                  \
     if (!status)                                                          \
     status = gate_allocate(context, category, count, sizeof *self->field, \
                            #field " of a fused model", &self->field)
     if (!status)
-        status = sparse_create(context, &self->weights, problem->hidden, problem->inputs, nnz);
+        status = sparse_create(context, &self->weights, rows, problem->inputs, nnz);
     if (!status)
-        status = sparse_create(context, &self->generators, problem->hidden, problem->inputs, nnz);
+        status = sparse_create(context, &self->generators, rows, problem->inputs, nnz);
     ALLOCATE(MEMORY_weights, chosen, nnz);
     ALLOCATE(MEMORY_weights, gradient, nnz);
+    ALLOCATE(MEMORY_weights, delta, nnz);
+    ALLOCATE(MEMORY_weights, direction, nnz);
     ALLOCATE(MEMORY_weights, spans, ADJOINT_SCRATCH * nnz);
     ALLOCATE(MEMORY_workspace, residual, self->stride);
     ALLOCATE(MEMORY_workspace, residual_chosen, self->stride);
@@ -83,14 +59,15 @@ void cpu_fused_destroy(fused *self)
 {
     if (!self)
         return;
-    reliht_context *context = context_of(self);
+    reliht_context *context = fused_context(self);
     sparse_destroy(context, &self->weights);
     sparse_destroy(context, &self->generators);
     selector_destroy(context, &self->best);
     sweep_destroy(self->sweep);
-    void *const arrays[] = {self->chosen,          self->gradient, self->residual,
-                            self->residual_chosen, self->image,    self->sums,
-                            self->spans,           self->patterns, self};
+    void *const arrays[] = {
+        self->chosen, self->gradient, self->residual, self->residual_chosen, self->image,
+        self->sums,   self->spans,    self->patterns, self->delta,           self->direction,
+        self};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         gate_release(context, arrays[i]);
 }
@@ -98,7 +75,7 @@ void cpu_fused_destroy(fused *self)
 reliht_status cpu_fused_set_weights(fused *self, const sparse *weights)
 {
     if (weights->nnz > self->problem.nnz)
-        return fail(context_of(self), RELIHT_ARGUMENT, "%zu weights exceed the budget of %zu",
+        return fail(fused_context(self), RELIHT_ARGUMENT, "%zu weights exceed the budget of %zu",
                     weights->nnz, self->problem.nnz);
     sparse_copy(&self->weights, weights);
     return RELIHT_OK;
@@ -116,44 +93,23 @@ reliht_status cpu_fused_get_weights(fused *self, sparse *weights)
     return RELIHT_OK;
 }
 
-static generator_source generators_of(const fused *self, pattern_source source)
-{
-    return (generator_source){
-        .source = source,
-        .hidden = self->problem.hidden,
-        .inputs = self->problem.inputs,
-        .kind = self->problem.generator,
-        .seed = self->problem.seed,
-        .given = self->problem.given,
-        .weights = &self->generators,
-    };
-}
-
-static support_operator operator_of(const fused *self, const batch *data)
-{
-    return (support_operator){
-        .backend = self->backend,
-        .x = data->x,
-        .stride = data->stride,
-        .support = &self->weights,
-        .patterns = self->patterns,
-        .signs = self->problem.signs,
-    };
-}
-
 reliht_status cpu_fused_begin(fused *self, batch *data, pattern_source source)
 {
     sparse_copy(&self->generators, &self->weights);
     self->samples = data->samples;
     self->words = data->stride / SAMPLE_BLOCK;
-    generator_source generators = generators_of(self, source);
-    reliht_status status = sweep_patterns(self->sweep, data, &generators, self->weights.row,
-                                          self->weights.live, self->patterns);
+    generator_source generators = fused_generators(self, source);
+    bool linear = has_linear_row(self);
+    size_t neurons = self->weights.live - linear;
+    reliht_status status =
+        sweep_patterns(self->sweep, data, &generators, self->weights.row, neurons, self->patterns);
     if (status)
         return status;
-    support_operator a = operator_of(self, data);
+    if (linear)
+        memset(self->patterns + neurons * self->words, 0xff, self->words * sizeof *self->patterns);
+    support_operator a = fused_operator(self, data);
     double before = support_forward(&a, self->weights.value, data->y, self->residual, self->sums);
-    self->report = (step_report){.objective_before = before};
+    self->report = (step_report){.objective_before = before, .objective_after = before};
     self->step_size = IHT_FIRST_STEP;
     if (self->weights.nnz) {
         double squares = support_adjoint(&a, self->residual, self->gradient, self->spans);
@@ -162,7 +118,7 @@ reliht_status cpu_fused_begin(fused *self, batch *data, pattern_source source)
     }
     self->report.step_size = self->step_size;
     if (!isfinite(before) || !isfinite(self->step_size))
-        return fail(context_of(self), RELIHT_NUMERIC,
+        return fail(fused_context(self), RELIHT_NUMERIC,
                     "the step size is not finite (|residual|^2 = %g): inputs or targets are too "
                     "large for single precision; scale them",
                     before);
@@ -188,13 +144,13 @@ static reliht_status update_patterns(fused *self, const batch *data,
 reliht_status cpu_fused_sweep(fused *self, batch *data, pattern_source source)
 {
     double start = clock_wall();
-    generator_source generators = generators_of(self, source);
+    generator_source generators = fused_generators(self, source);
     selector_reset(&self->best);
     reliht_status status =
         sweep_run(self->sweep, data, &generators, self->problem.signs, self->residual,
                   (float)self->step_size, &self->weights, &self->best);
     if (!status)
-        status = selector_finish(context_of(self), &self->best, "neuron", "input");
+        status = selector_finish(fused_context(self), &self->best, "neuron", "input");
     if (status)
         return status;
     self->report.seconds_sweep = clock_wall() - start;
@@ -203,7 +159,7 @@ reliht_status cpu_fused_sweep(fused *self, batch *data, pattern_source source)
     status = update_patterns(self, data, &generators);
     if (status)
         return status;
-    support_operator a = operator_of(self, data);
+    support_operator a = fused_operator(self, data);
     double objective =
         support_forward(&a, self->weights.value, data->y, self->residual_chosen, self->sums);
     memcpy(self->residual, self->residual_chosen, data->stride * sizeof *self->residual);
@@ -236,7 +192,7 @@ static void refit_once(fused *self, const batch *data, const support_operator *a
 
 reliht_status cpu_fused_refit(fused *self, batch *data, size_t refits)
 {
-    support_operator a = operator_of(self, data);
+    support_operator a = fused_operator(self, data);
     for (size_t i = 0; i < refits && self->weights.nnz; i++)
         refit_once(self, data, &a);
     return RELIHT_OK;

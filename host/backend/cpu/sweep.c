@@ -425,6 +425,7 @@ typedef struct sweep_job {
     bool mixed;
     float step_size;
     selector *best;
+    float *gradients; /* instead of candidates: rows of the team's tile; NULL otherwise */
     size_t words;
 } sweep_job;
 
@@ -495,8 +496,12 @@ static void sweep_strip(sweep *self, const team *t, worker *w, const sweep_job *
         kernels->fold_sums(w->totals, w->sums, count * BLOCK_COLUMNS);
     }
     for (size_t i = 0; i < count; i++)
-        collect(self, t, w, job, first + i, first_column, gradient.columns,
-                w->totals + i * BLOCK_COLUMNS);
+        if (job->gradients)
+            memcpy(job->gradients + (first + i) * self->inputs + first_column,
+                   w->totals + i * BLOCK_COLUMNS, gradient.columns * sizeof *w->totals);
+        else
+            collect(self, t, w, job, first + i, first_column, gradient.columns,
+                    w->totals + i * BLOCK_COLUMNS);
 }
 
 /* Items are strips of neurons in blocks of columns, the same block after each other. */
@@ -593,6 +598,43 @@ reliht_status sweep_run(sweep *self, const batch *data, const generator_source *
         if (apart)
             sweep_tiles(self, &self->apart[omp_get_thread_num()], w, &job, &order, order.total);
         offer_entries(self, w, best);
+    }
+    return RELIHT_OK;
+}
+
+reliht_status sweep_gradients(sweep *self, const batch *data, const generator_source *generators,
+                              const float *residual, const uint32_t *neurons, size_t count,
+                              float *gradients)
+{
+    size_t words = padded_samples(data->samples) / WORD_SAMPLES;
+    team *t = &self->whole;
+#pragma omp parallel num_threads((int)self->backend->base.context->threads)
+    {
+        worker *w = &self->workers[omp_get_thread_num()];
+        w->member = (size_t)omp_get_thread_num();
+#pragma omp single
+        t->members = (size_t)omp_get_num_threads();
+        for (size_t first = 0; first < count; first += t->capacity) {
+            if (w->member == 0) {
+                t->count = smaller(t->capacity, count - first);
+                memcpy(t->neurons, neurons + first, t->count * sizeof *neurons);
+                memset(t->next, 0, sizeof t->next);
+            }
+            meet(t);
+            pattern_job patterns = {.data = data,
+                                    .source = generators,
+                                    .words = words,
+                                    .bits = t->bits,
+                                    .word_stride = t->bits_stride,
+                                    .neuron_stride = 1};
+            make_patterns(self, t, w, &patterns);
+            const sweep_job job = {.data = data,
+                                   .residual = residual,
+                                   .gradients = gradients + first * self->inputs,
+                                   .words = words};
+            sweep_tile(self, t, w, &job);
+            meet(t);
+        }
     }
     return RELIHT_OK;
 }

@@ -29,6 +29,12 @@ reliht_status sweep_run(sweep *self, const batch *data, const generator_source *
                         reliht_signs signs, const float *residual, float step_size,
                         const sparse *weights, selector *best);
 
+/* gradients [count, inputs] <- X^T (D_j r) of the neurons `neurons[count]`, ascending, with the
+ * same sums as in sweep_run. */
+reliht_status sweep_gradients(sweep *self, const batch *data, const generator_source *generators,
+                              const float *residual, const uint32_t *neurons, size_t count,
+                              float *gradients);
+
 /* Patterns of the neurons `neurons[count]` as bits: word w of neuron i is bits[i * words + w],
  * words = data->stride / 64. Bit i of word w belongs to sample 64 w + i. z = X h is summed over the
  * nonzeros of h in ascending input by fma; the bit is z > 0. */
