@@ -21,10 +21,11 @@ struct backend {
     char details[128];
 };
 
-typedef struct batch batch;       /* rows of a data set as the backend holds them */
-typedef struct fused fused;       /* a fused model in training */
-typedef struct factored factored; /* a factored model in training */
-typedef struct sensing sensing;   /* a Gaussian compressed sensing problem */
+typedef struct batch batch;                 /* rows of a data set as the backend holds them */
+typedef struct fused fused;                 /* a fused model in training */
+typedef struct factored factored;           /* a factored model in training */
+typedef struct sensing sensing;             /* a Gaussian compressed sensing problem */
+typedef struct dense_network dense_network; /* the baseline: all weights, and which are left */
 
 /* Which generators the patterns of a step come from. */
 typedef enum pattern_source {
@@ -110,6 +111,32 @@ typedef struct sensing_problem {
     uint64_t seed; /* of the matrix */
 } sensing_problem;
 
+/* The baseline, and the only place where arrays of all possible weights exist. Matrix l < layers is
+ * W_l [hidden[l], inputs of layer l], matrix `layers` is V [hidden[layers - 1], outputs]:
+ *     e_0 = x,  e_(l+1) = relu(e_l W_l^T),  y = e_layers V,
+ * with a constant 1 at the end of every e_l that a hidden layer reads, if `bias` (the batch has
+ * that of e_0). The bias input is an input like the others: its weights are pruned and counted with
+ * them, and the output has none, as in a model. */
+typedef struct dense_problem {
+    size_t inputs; /* with the bias input */
+    size_t layers; /* hidden layers */
+    size_t hidden[MODEL_LAYERS_MAXIMUM];
+    size_t outputs;
+    bool bias;
+    size_t samples;   /* largest batch */
+    reliht_loss loss; /* mse: mean over samples and outputs; cross-entropy: mean over samples */
+    /* Adam (Kingma & Ba 2015): step t of the weights since they were last rewound is
+     *     m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2,
+     *     w <- w - rate / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + epsilon),
+     * in float, g the gradient of the loss where the mask is set, else 0. */
+    double learning_rate, mean_decay, square_decay, epsilon;
+    uint64_t seed;
+} dense_problem;
+
+typedef struct dense_report {
+    double loss; /* mean over all samples stepped on since the last report, before each step */
+} dense_report;
+
 struct backend_operations {
     const char *name;
     void (*close)(backend *self);
@@ -177,6 +204,28 @@ struct backend_operations {
     reliht_status (*factored_step)(factored *self, batch *data,
                                    const factored_step_options *options);
     reliht_status (*factored_report)(factored *self, factored_report *report); /* SYNC */
+
+    /* -- dense network: trained by Adam under a mask that only ever shrinks. A new one is as
+     * dense_rewind leaves it, with the mask full. */
+    reliht_status (*dense_create)(backend *self, const dense_problem *problem, dense_network **out);
+    void (*dense_destroy)(dense_network *self);
+    /* One step of Adam on the batch. A loss that isn't finite is NUMERIC. */
+    reliht_status (*dense_step)(dense_network *self, batch *data);
+    /* The mask keeps the `keep` largest magnitudes of the weights it holds, at most as many as it
+     * does, over all matrices alike; equal ones by lower (matrix, row, column). The others become
+     * zero. A non-finite weight is NUMERIC and is named. */
+    reliht_status (*dense_prune)(dense_network *self, size_t keep);
+    /* Weights in the mask <- their first values, uniform as PyTorch's Linear starts: u / sqrt(F), F
+     * the inputs of a neuron of its layer without the bias (of an output, hidden[layers - 1]),
+     * u = (2 k + 1) 2^-23 - 1, k the upper 23 bits of word `column` of the stream
+     * (RNG_DENSE, matrix * 2^32 + row): exact, so the same bits everywhere. m, v, t <- 0. */
+    reliht_status (*dense_rewind)(dense_network *self);
+    /* SYNC. outputs [outputs, samples of the batch] by columns, at most problem.samples of them. */
+    reliht_status (*dense_predict)(dense_network *self, batch *data, float *outputs);
+    /* SYNC. The weights in the mask, also those that are zero, into matrices[0 .. layers], made by
+     * sparse_create of those shapes with room for them. A non-finite one is NUMERIC. */
+    reliht_status (*dense_get_weights)(dense_network *self, sparse *matrices);
+    reliht_status (*dense_report)(dense_network *self, dense_report *report); /* SYNC */
 
     /* -- prediction, for rows first .. first + count - 1 of a data set. SYNC.
      * outputs: [outputs, count] by columns. */

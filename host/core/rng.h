@@ -24,6 +24,7 @@ typedef enum rng_purpose {
     RNG_EMPTY_HIDDEN,      /* factored: start of empty neurons, W1 */
     RNG_EMPTY_OUTPUT,      /* factored: start of empty neurons, W2 */
     RNG_SKETCH,            /* hashes of the count sketch */
+    RNG_DENSE,             /* start of a dense network: row = matrix * 2^32 + row, index = column */
 } rng_purpose;
 
 /* Four 32-bit words: block `block` of the stream (seed, purpose, row). */

@@ -61,6 +61,15 @@ reliht_status cpu_factored_get_weights(factored *self, sparse *hidden, sparse *o
 reliht_status cpu_factored_step(factored *self, batch *data, const factored_step_options *options);
 reliht_status cpu_factored_report(factored *self, factored_report *report);
 
+reliht_status cpu_dense_create(backend *self, const dense_problem *problem, dense_network **out);
+void cpu_dense_destroy(dense_network *self);
+reliht_status cpu_dense_step(dense_network *self, batch *data);
+reliht_status cpu_dense_prune(dense_network *self, size_t keep);
+reliht_status cpu_dense_rewind(dense_network *self);
+reliht_status cpu_dense_predict(dense_network *self, batch *data, float *outputs);
+reliht_status cpu_dense_get_weights(dense_network *self, sparse *matrices);
+reliht_status cpu_dense_report(dense_network *self, dense_report *report);
+
 reliht_status cpu_predict(backend *self, const reliht_model *model, const reliht_dataset *dataset,
                           size_t first, size_t count, float *outputs);
 reliht_status cpu_embed(backend *self, const sparse *weights, bool bias,
