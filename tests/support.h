@@ -41,11 +41,12 @@ struct FailingAllocator {
 struct Context {
     reliht_context *handle = nullptr;
 
-    explicit Context(unsigned threads = 2, FailingAllocator *allocator = nullptr)
+    explicit Context(unsigned threads = 2, FailingAllocator *allocator = nullptr,
+                     reliht_backend_kind backend = RELIHT_BACKEND_CPU)
     {
         reliht_context_options options;
         reliht_context_options_default(&options);
-        options.backend = RELIHT_BACKEND_CPU;
+        options.backend = backend;
         options.threads = threads;
         if (allocator)
             options.allocator = allocator->hooks();

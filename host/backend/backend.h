@@ -147,6 +147,9 @@ struct backend_operations {
                                   size_t capacity, batch **out);
     /* Loads rows[0 .. count) of the data set, or all of them in order for rows == NULL. */
     reliht_status (*batch_load)(batch *self, const uint32_t *rows, size_t count);
+    /* Announces the next load, of at least one row: a backend with memory of its own moves the rows
+     * while the step that was queued last runs. `rows` stay as they are until then. */
+    reliht_status (*batch_stage)(batch *self, const uint32_t *rows, size_t count);
     void (*batch_destroy)(batch *self);
 
     /* -- fused model: yhat = sum_j sign_j D_j * (X w_j), D_j = 1[X h_j > 0]. One step on a batch is
@@ -242,7 +245,9 @@ struct backend_operations {
 reliht_status backend_open(reliht_context *context, reliht_backend_kind kind);
 void backend_close(backend *self);
 
-/* The backends there are. */
+/* The backends there are. backend_cuda_open is in the module libreliht_cuda (NULL here unless a
+ * program holds it itself). */
 reliht_status backend_cpu_open(reliht_context *context, backend **out);
+reliht_status backend_cuda_open(reliht_context *context, backend **out) __attribute__((weak));
 
 #endif

@@ -140,6 +140,22 @@ const char *reliht_context_backend_details(const reliht_context *context)
     return context->backend->details;
 }
 
+void memory_count(memory_counters *counters, memory_category category, uint64_t bytes)
+{
+    counters->current[category] += bytes;
+    counters->total += bytes;
+    if (counters->current[category] > counters->peak[category])
+        counters->peak[category] = counters->current[category];
+    if (counters->total > counters->total_peak)
+        counters->total_peak = counters->total;
+}
+
+void memory_uncount(memory_counters *counters, memory_category category, uint64_t bytes)
+{
+    counters->current[category] -= bytes;
+    counters->total -= bytes;
+}
+
 reliht_status gate_allocate(reliht_context *context, memory_category category, size_t count,
                             size_t size, const char *what, void *pointer)
 {
@@ -150,25 +166,20 @@ reliht_status gate_allocate(reliht_context *context, memory_category category, s
         return fail(context, RELIHT_MEMORY, "%s: %zu elements of %zu bytes are more than memory",
                     what, count, size);
     size_t whole = sizeof(block_header) + (bytes + 63) / 64 * 64;
-    if (context->total + whole > context->machine_bytes)
+    if (context->host.total + whole > context->machine_bytes)
         return fail(
             context, RELIHT_MEMORY,
             "out of memory: %s needs %zu bytes; %llu are held of the %llu this machine can give",
-            what, bytes, (unsigned long long)context->total,
+            what, bytes, (unsigned long long)context->host.total,
             (unsigned long long)context->machine_bytes);
     block_header *block = context->allocator.allocate(context->allocator.user, whole);
     if (!block)
         return fail(context, RELIHT_MEMORY, "out of memory: %s needs %zu bytes; %llu are held",
-                    what, bytes, (unsigned long long)context->total);
+                    what, bytes, (unsigned long long)context->host.total);
     memset(block, 0, whole);
     block->block.bytes = bytes;
     block->block.category = category;
-    context->current[category] += bytes;
-    context->total += bytes;
-    if (context->current[category] > context->peak[category])
-        context->peak[category] = context->current[category];
-    if (context->total > context->total_peak)
-        context->total_peak = context->total;
+    memory_count(&context->host, category, bytes);
     void *user = block + 1;
     memcpy(pointer, &user, sizeof user);
     return RELIHT_OK;
@@ -179,31 +190,48 @@ void gate_release(reliht_context *context, void *pointer)
     if (!pointer)
         return;
     block_header *block = (block_header *)pointer - 1;
-    context->current[block->block.category] -= block->block.bytes;
-    context->total -= block->block.bytes;
+    memory_uncount(&context->host, block->block.category, block->block.bytes);
     context->allocator.release(context->allocator.user, block);
+}
+
+static void copy_counters(const memory_counters *counters, reliht_memory *current,
+                          reliht_memory *peak)
+{
+#define MEMORY_COPY(name)                                 \
+    if (current)                                          \
+        current->name = counters->current[MEMORY_##name]; \
+    if (peak)                                             \
+        peak->name = counters->peak[MEMORY_##name];
+    RELIHT_MEMORY_LIST(MEMORY_COPY)
+#undef MEMORY_COPY
+    if (current)
+        current->total = counters->total;
+    if (peak)
+        peak->total = counters->total_peak;
 }
 
 void reliht_context_memory(const reliht_context *context, reliht_memory *current,
                            reliht_memory *peak)
 {
-#define MEMORY_COPY(name)                                \
-    if (current)                                         \
-        current->name = context->current[MEMORY_##name]; \
-    if (peak)                                            \
-        peak->name = context->peak[MEMORY_##name];
-    RELIHT_MEMORY_LIST(MEMORY_COPY)
-#undef MEMORY_COPY
-    if (current)
-        current->total = context->total;
-    if (peak)
-        peak->total = context->total_peak;
+    copy_counters(&context->host, current, peak);
+}
+
+void reliht_context_device_memory(const reliht_context *context, reliht_memory *current,
+                                  reliht_memory *peak)
+{
+    copy_counters(&context->device, current, peak);
+}
+
+static void reset_peak(memory_counters *counters)
+{
+    memcpy(counters->peak, counters->current, sizeof counters->peak);
+    counters->total_peak = counters->total;
 }
 
 void reliht_context_memory_reset_peak(reliht_context *context)
 {
-    memcpy(context->peak, context->current, sizeof context->peak);
-    context->total_peak = context->total;
+    reset_peak(&context->host);
+    reset_peak(&context->device);
 }
 
 static double seconds_of(clockid_t clock)

@@ -16,9 +16,14 @@ typedef enum memory_category {
 
 typedef struct backend backend;
 
+/* Bytes held now and at most, by category. */
+typedef struct memory_counters {
+    uint64_t current[MEMORY_CATEGORIES], peak[MEMORY_CATEGORIES], total, total_peak;
+} memory_counters;
+
 struct reliht_context {
     reliht_allocator allocator;
-    uint64_t current[MEMORY_CATEGORIES], peak[MEMORY_CATEGORIES], total, total_peak;
+    memory_counters host, device; /* device: of a GPU */
     uint64_t
         machine_bytes; /* of physical memory: more is refused, not left to the system to kill */
     uint32_t threads;
@@ -38,6 +43,10 @@ reliht_status gate_allocate(reliht_context *context, memory_category category, s
 
 /* Releases what gate_allocate gave; NULL is allowed. */
 void gate_release(reliht_context *context, void *pointer);
+
+/* Counts memory that was obtained or released elsewhere (device memory, pinned host memory). */
+void memory_count(memory_counters *counters, memory_category category, uint64_t bytes);
+void memory_uncount(memory_counters *counters, memory_category category, uint64_t bytes);
 
 /* Monotonic wall clock and process CPU time, seconds. */
 double clock_wall(void);

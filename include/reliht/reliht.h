@@ -126,6 +126,10 @@ typedef struct reliht_memory {
 
 void reliht_context_memory(const reliht_context *context, reliht_memory *current,
                            reliht_memory *peak);
+/* The same for the memory of the GPU; all zero on the CPU backend. */
+void reliht_context_device_memory(const reliht_context *context, reliht_memory *current,
+                                  reliht_memory *peak);
+/* Peaks start again from what is held now, on the host and on the GPU. */
 void reliht_context_memory_reset_peak(reliht_context *context);
 
 /* ---------------------------------------------------------------- data sets */

@@ -12,6 +12,7 @@ static const backend_operations cpu_operations = {
     .close = cpu_close,
     .batch_create = cpu_batch_create,
     .batch_load = cpu_batch_load,
+    .batch_stage = cpu_batch_stage,
     .batch_destroy = cpu_batch_destroy,
     .fused_create = cpu_fused_create,
     .fused_destroy = cpu_fused_destroy,

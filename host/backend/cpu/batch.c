@@ -135,3 +135,12 @@ reliht_status cpu_batch_load(batch *self, const uint32_t *rows, size_t count)
             self->labels[i] = dataset->labels[rows ? rows[i] : i];
     return RELIHT_OK;
 }
+
+/* Nothing has to travel. */
+reliht_status cpu_batch_stage(batch *self, const uint32_t *rows, size_t count)
+{
+    (void)self;
+    (void)rows;
+    (void)count;
+    return RELIHT_OK;
+}

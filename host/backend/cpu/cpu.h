@@ -32,6 +32,7 @@ struct batch {
 reliht_status cpu_batch_create(backend *self, const reliht_dataset *dataset, bool bias,
                                size_t capacity, batch **out);
 reliht_status cpu_batch_load(batch *self, const uint32_t *rows, size_t count);
+reliht_status cpu_batch_stage(batch *self, const uint32_t *rows, size_t count);
 void cpu_batch_destroy(batch *self);
 
 reliht_status cpu_fused_create(backend *self, const fused_problem *problem, fused **out);

@@ -105,6 +105,21 @@ void graph_release(graph_cache *cache);
 
 /* ---------------------------------------------------------------- batches */
 
+/* One batch on the device and the pinned memory it arrives through. */
+typedef struct batch_slot {
+    size_t samples;
+    const uint32_t *announced; /* rows it was staged for, if it hasn't been loaded yet */
+    unsigned char *staging;    /* pinned: inputs, targets, labels */
+    device_batch *pinned;      /* the view, to be copied to the batch's own */
+    unsigned char *rows;       /* bytes as they arrive, [rows at once, inputs] */
+    float *x, *y;
+    int32_t *labels;
+    cudaEvent_t ready; /* it has arrived */
+    cudaEvent_t idle;  /* steps that read it have ended */
+} batch_slot;
+
+/* Batches move on a stream of their own: while a step runs on one slot, the next batch arrives in
+ * the other. */
 struct batch {
     cuda_backend *backend;
     const reliht_dataset *dataset;
@@ -114,52 +129,47 @@ struct batch {
     size_t capacity, samples;
     size_t inputs, outputs; /* with the bias input */
     device_block memory;
-    device_batch *view;       /* in device memory: the batch at hand */
-    struct slot {             /* two, so that the next batch is staged while this one is in use */
-        void *staging;        /* pinned: rows or columns, targets, labels */
-        device_batch *pinned; /* the view to be copied to `view` */
-        void *rows;           /* bytes as they arrive, [samples, inputs] */
-        float *x, *y;
-        int32_t *labels;
-        cudaEvent_t free; /* staging has been read */
-    } slot[2];
-    size_t next; /* slot of the next load */
+    device_batch *view; /* in device memory: the batch at hand */
+    cudaStream_t copies;
+    batch_slot slot[2];
+    size_t current; /* slot at hand */
 };
 
 reliht_status cuda_batch_create(backend *self, const reliht_dataset *dataset, bool bias,
                                 size_t capacity, batch **out);
 reliht_status cuda_batch_load(batch *self, const uint32_t *rows, size_t count);
+reliht_status cuda_batch_stage(batch *self, const uint32_t *rows, size_t count);
 void cuda_batch_destroy(batch *self);
 
 /* ---------------------------------------------------------------- operations (see backend.h) */
 
-reliht_status cuda_fused_create(backend *self, const fused_problem *problem, fused **out);
-void cuda_fused_destroy(fused *self);
-reliht_status cuda_fused_set_weights(fused *self, const sparse *weights);
-reliht_status cuda_fused_get_weights(fused *self, sparse *weights);
-reliht_status cuda_fused_begin(fused *self, batch *data, pattern_source source);
-reliht_status cuda_fused_sweep(fused *self, batch *data, pattern_source source);
-reliht_status cuda_fused_refit(fused *self, batch *data, size_t refits);
-reliht_status cuda_fused_report(fused *self, step_report *report);
-reliht_status cuda_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns);
+__attribute__((weak)) reliht_status cuda_fused_create(backend *self, const fused_problem *problem, fused **out);
+__attribute__((weak)) void cuda_fused_destroy(fused *self);
+__attribute__((weak)) reliht_status cuda_fused_set_weights(fused *self, const sparse *weights);
+__attribute__((weak)) reliht_status cuda_fused_get_weights(fused *self, sparse *weights);
+__attribute__((weak)) reliht_status cuda_fused_begin(fused *self, batch *data, pattern_source source);
+__attribute__((weak)) reliht_status cuda_fused_sweep(fused *self, batch *data, pattern_source source);
+__attribute__((weak)) reliht_status cuda_fused_refit(fused *self, batch *data, size_t refits);
+__attribute__((weak)) reliht_status cuda_fused_report(fused *self, step_report *report);
+__attribute__((weak)) reliht_status cuda_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns);
 
-reliht_status cuda_sensing_create(backend *self, const sensing_problem *problem, sensing **out);
-void cuda_sensing_destroy(sensing *self);
-reliht_status cuda_sensing_set_targets(sensing *self, const sparse *vector);
-reliht_status cuda_sensing_get_weights(sensing *self, sparse *weights);
-reliht_status cuda_sensing_step(sensing *self, size_t refits);
-reliht_status cuda_sensing_report(sensing *self, step_report *report);
+__attribute__((weak)) reliht_status cuda_sensing_create(backend *self, const sensing_problem *problem, sensing **out);
+__attribute__((weak)) void cuda_sensing_destroy(sensing *self);
+__attribute__((weak)) reliht_status cuda_sensing_set_targets(sensing *self, const sparse *vector);
+__attribute__((weak)) reliht_status cuda_sensing_get_weights(sensing *self, sparse *weights);
+__attribute__((weak)) reliht_status cuda_sensing_step(sensing *self, size_t refits);
+__attribute__((weak)) reliht_status cuda_sensing_report(sensing *self, step_report *report);
 
-reliht_status cuda_factored_create(backend *self, const factored_problem *problem, factored **out);
-void cuda_factored_destroy(factored *self);
-reliht_status cuda_factored_set_weights(factored *self, const sparse *hidden, const sparse *output);
-reliht_status cuda_factored_get_weights(factored *self, sparse *hidden, sparse *output);
-reliht_status cuda_factored_step(factored *self, batch *data, const factored_step_options *options);
-reliht_status cuda_factored_report(factored *self, factored_report *report);
+__attribute__((weak)) reliht_status cuda_factored_create(backend *self, const factored_problem *problem, factored **out);
+__attribute__((weak)) void cuda_factored_destroy(factored *self);
+__attribute__((weak)) reliht_status cuda_factored_set_weights(factored *self, const sparse *hidden, const sparse *output);
+__attribute__((weak)) reliht_status cuda_factored_get_weights(factored *self, sparse *hidden, sparse *output);
+__attribute__((weak)) reliht_status cuda_factored_step(factored *self, batch *data, const factored_step_options *options);
+__attribute__((weak)) reliht_status cuda_factored_report(factored *self, factored_report *report);
 
-reliht_status cuda_predict(backend *self, const reliht_model *model, const reliht_dataset *dataset,
+__attribute__((weak)) reliht_status cuda_predict(backend *self, const reliht_model *model, const reliht_dataset *dataset,
                            size_t first, size_t count, float *outputs);
-reliht_status cuda_embed(backend *self, const sparse *weights, bool bias,
+__attribute__((weak)) reliht_status cuda_embed(backend *self, const sparse *weights, bool bias,
                          const reliht_dataset *dataset, reliht_dataset **embedding);
 
 #endif

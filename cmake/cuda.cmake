@@ -1,0 +1,87 @@
+# Finds a CUDA toolkit and enables its language; sets RELIHT_HAVE_CUDA.
+#
+# Looked for, in this order: CMAKE_CUDA_COMPILER or CUDACXX, CUDAToolkit_ROOT or CUDA_HOME, nvcc in
+# PATH, /usr/local/cuda, and the wheels nvidia-cuda-nvcc, nvidia-cuda-runtime, nvidia-cuda-cccl,
+# nvidia-nvvm, nvidia-cublas and nvidia-cusparse of the python3 in PATH. Wheels keep libraries in
+# `lib` (nvcc looks in `lib64`) under their full names only (lib*.so.13).
+set(RELIHT_CUDA AUTO CACHE STRING "CUDA backend: AUTO (if a toolkit is found), ON (or fail), OFF")
+set_property(CACHE RELIHT_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(RELIHT_HAVE_CUDA OFF)
+if(RELIHT_CUDA STREQUAL "OFF")
+  return()
+endif()
+
+set(compiler $ENV{CUDACXX})
+if(CMAKE_CUDA_COMPILER)
+  set(compiler ${CMAKE_CUDA_COMPILER})
+endif()
+if(NOT compiler)
+  find_program(RELIHT_NVCC nvcc HINTS ${CUDAToolkit_ROOT} $ENV{CUDAToolkit_ROOT} $ENV{CUDA_HOME}
+               PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  mark_as_advanced(RELIHT_NVCC)
+  if(NOT RELIHT_NVCC)
+    execute_process(COMMAND python3 -c "import nvidia; print(';'.join(nvidia.__path__))"
+                    OUTPUT_VARIABLE wheels OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    foreach(folder ${wheels})
+      find_program(RELIHT_NVCC nvcc HINTS ${folder}/cu13 PATH_SUFFIXES bin)
+    endforeach()
+  endif()
+  set(compiler ${RELIHT_NVCC})
+endif()
+if(NOT compiler)
+  if(RELIHT_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "RELIHT_CUDA is ON, but no nvcc was found: set CUDAToolkit_ROOT")
+  endif()
+  message(STATUS "No CUDA toolkit found: building the CPU backend alone")
+  return()
+endif()
+
+# The toolkit's root: two levels above nvcc, links resolved.
+execute_process(COMMAND ${compiler} --version OUTPUT_VARIABLE version ERROR_QUIET)
+file(REAL_PATH ${compiler} real)
+get_filename_component(root ${real}/../.. ABSOLUTE)
+string(REGEX MATCH "release ([0-9]+)" matched "${version}")
+if(CMAKE_MATCH_1 LESS 13)
+  if(RELIHT_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "the CUDA backend needs CUDA 13; ${compiler} is of CUDA ${CMAKE_MATCH_1}")
+  endif()
+  message(STATUS "${compiler} is older than CUDA 13: building the CPU backend alone")
+  return()
+endif()
+
+# Libraries by the names that linkers look for, wherever the toolkit keeps them.
+set(links ${PROJECT_BINARY_DIR}/cuda-libraries)
+file(MAKE_DIRECTORY ${links})
+foreach(name cudart cublas cublasLt cusparse nvJitLink)
+  file(GLOB found ${root}/lib64/lib${name}.so* ${root}/lib/lib${name}.so*
+       ${root}/targets/x86_64-linux/lib/lib${name}.so*)
+  list(SORT found)
+  if(found)
+    list(GET found 0 first)
+    file(REAL_PATH ${first} library)
+    file(CREATE_LINK ${library} ${links}/lib${name}.so SYMBOLIC)
+    get_filename_component(folder ${first} DIRECTORY)
+    set(RELIHT_CUDA_LIBRARY_DIR ${folder})
+  elseif(NOT name STREQUAL nvJitLink)
+    set(missing "${missing} lib${name}")
+  endif()
+endforeach()
+if(missing)
+  if(RELIHT_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "the CUDA toolkit in ${root} lacks${missing}")
+  endif()
+  message(STATUS "The CUDA toolkit in ${root} lacks${missing}: building the CPU backend alone")
+  return()
+endif()
+
+set(CMAKE_CUDA_COMPILER ${compiler} CACHE FILEPATH "nvcc")
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80 90 100 CACHE STRING "GPU architectures (with PTX of each)")
+endif()
+set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
+set(CMAKE_CUDA_STANDARD 17)
+# nvcc links its own test programs, with a device runtime that wheels lack: ours need none
+set(CMAKE_CUDA_FLAGS_INIT "-L${links} -cudadevrt none")
+enable_language(CUDA)
+set(RELIHT_HAVE_CUDA ON)
+message(STATUS "CUDA backend: ${compiler}, sm_${CMAKE_CUDA_ARCHITECTURES}")

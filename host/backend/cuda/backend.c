@@ -1,0 +1,146 @@
+/* Opening the CUDA backend: device, stream, library handles. This file's backend_cuda_open is the
+ * one function that libreliht_cuda exports. */
+#include "backend/cuda/cuda.h"
+
+#include <stdio.h>
+
+static void cuda_close(backend *self)
+{
+    cuda_backend *cuda = (cuda_backend *)self;
+    if (cuda->sparse)
+        cusparseDestroy(cuda->sparse);
+    if (cuda->blas)
+        cublasDestroy(cuda->blas);
+    if (cuda->stream)
+        cudaStreamDestroy(cuda->stream);
+    gate_release(self->context, self);
+}
+
+static const backend_operations cuda_operations = {
+    .name = "cuda",
+    .close = cuda_close,
+    .batch_create = cuda_batch_create,
+    .batch_load = cuda_batch_load,
+    .batch_stage = cuda_batch_stage,
+    .batch_destroy = cuda_batch_destroy,
+    .fused_create = cuda_fused_create,
+    .fused_destroy = cuda_fused_destroy,
+    .fused_set_weights = cuda_fused_set_weights,
+    .fused_get_weights = cuda_fused_get_weights,
+    .fused_begin = cuda_fused_begin,
+    .fused_sweep = cuda_fused_sweep,
+    .fused_refit = cuda_fused_refit,
+    .fused_report = cuda_fused_report,
+    .fused_read = cuda_fused_read,
+    .sensing_create = cuda_sensing_create,
+    .sensing_destroy = cuda_sensing_destroy,
+    .sensing_set_targets = cuda_sensing_set_targets,
+    .sensing_get_weights = cuda_sensing_get_weights,
+    .sensing_step = cuda_sensing_step,
+    .sensing_report = cuda_sensing_report,
+    .factored_create = cuda_factored_create,
+    .factored_destroy = cuda_factored_destroy,
+    .factored_set_weights = cuda_factored_set_weights,
+    .factored_get_weights = cuda_factored_get_weights,
+    .factored_step = cuda_factored_step,
+    .factored_report = cuda_factored_report,
+    .predict = cuda_predict,
+    .embed = cuda_embed,
+};
+
+reliht_status cuda_status(cuda_backend *self, cudaError_t error, const char *call)
+{
+    if (error == cudaSuccess)
+        return RELIHT_OK;
+    cudaGetLastError(); /* or the next launch would report it again */
+    return fail(self->base.context,
+                error == cudaErrorMemoryAllocation ? RELIHT_MEMORY : RELIHT_BACKEND,
+                "GPU %d: %s failed: %s (%s)", self->device, call, cudaGetErrorString(error),
+                cudaGetErrorName(error));
+}
+
+reliht_status cublas_status(cuda_backend *self, cublasStatus_t error, const char *call)
+{
+    if (error == CUBLAS_STATUS_SUCCESS)
+        return RELIHT_OK;
+    return fail(self->base.context,
+                error == CUBLAS_STATUS_ALLOC_FAILED ? RELIHT_MEMORY : RELIHT_BACKEND,
+                "GPU %d: %s failed: %s", self->device, call, cublasGetStatusString(error));
+}
+
+reliht_status cusparse_status(cuda_backend *self, cusparseStatus_t error, const char *call)
+{
+    if (error == CUSPARSE_STATUS_SUCCESS)
+        return RELIHT_OK;
+    return fail(self->base.context,
+                error == CUSPARSE_STATUS_ALLOC_FAILED ||
+                        error == CUSPARSE_STATUS_INSUFFICIENT_RESOURCES
+                    ? RELIHT_MEMORY
+                    : RELIHT_BACKEND,
+                "GPU %d: %s failed: %s", self->device, call, cusparseGetErrorString(error));
+}
+
+reliht_status cuda_wait(cuda_backend *self)
+{
+    return CUDA_CALL(self, cudaStreamSynchronize, self->stream);
+}
+
+/* The first device: CUDA_VISIBLE_DEVICES chooses another. */
+static reliht_status find_device(cuda_backend *self)
+{
+    reliht_context *context = self->base.context;
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+    cudaGetLastError();
+    if (error != cudaSuccess || count == 0)
+        return fail(context, RELIHT_BACKEND,
+                    "backend cuda: no usable GPU (%s); use backend cpu or auto",
+                    error == cudaSuccess ? "the driver lists none" : cudaGetErrorString(error));
+    struct cudaDeviceProp device;
+    reliht_status status = CUDA_CALL(self, cudaGetDeviceProperties, &device, self->device);
+    if (status)
+        return status;
+    if (device.major < 8 || !device.cooperativeLaunch)
+        return fail(context, RELIHT_BACKEND,
+                    "backend cuda: %s has compute capability %d.%d, 8.0 or more is needed; use "
+                    "backend cpu or auto",
+                    device.name, device.major, device.minor);
+    self->processors = (uint32_t)device.multiProcessorCount;
+    self->memory = device.totalGlobalMem;
+    snprintf(self->base.details, sizeof self->base.details,
+             "cuda (GPU %d of %d: %.48s, %.1f GB, compute capability %d.%d)", self->device, count,
+             device.name, (double)device.totalGlobalMem / 1e9, device.major, device.minor);
+    return RELIHT_OK;
+}
+
+__attribute__((visibility("default"))) reliht_status backend_cuda_open(reliht_context *context,
+                                                                       backend **out)
+{
+    cuda_backend *made;
+    *out = NULL;
+    reliht_status status =
+        gate_allocate(context, MEMORY_workspace, 1, sizeof *made, "CUDA backend", &made);
+    if (status)
+        return status;
+    made->base.operations = &cuda_operations;
+    made->base.context = context;
+    status = find_device(made);
+    if (!status)
+        status = CUDA_CALL(made, cudaSetDevice, made->device);
+    if (!status)
+        status = CUDA_CALL(made, cudaStreamCreateWithFlags, &made->stream, cudaStreamNonBlocking);
+    if (!status)
+        status = CUBLAS_CALL(made, cublasCreate, &made->blas);
+    if (!status)
+        status = CUBLAS_CALL(made, cublasSetStream, made->blas, made->stream);
+    if (!status)
+        status = CUSPARSE_CALL(made, cusparseCreate, &made->sparse);
+    if (!status)
+        status = CUSPARSE_CALL(made, cusparseSetStream, made->sparse, made->stream);
+    if (status) {
+        cuda_close(&made->base);
+        return status;
+    }
+    *out = &made->base;
+    return RELIHT_OK;
+}
