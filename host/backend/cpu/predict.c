@@ -7,6 +7,7 @@
 #include "backend/cpu/predict.h"
 
 #include "backend/cpu/cpu.h"
+#include "backend/embedding.h"
 #include "data/columns.h"
 
 #include <omp.h>
@@ -224,38 +225,15 @@ reliht_status cpu_predict(backend *self, const reliht_model *model, const reliht
     return RELIHT_OK;
 }
 
-/* Targets, labels and preparation of a data set whose inputs are replaced. */
-static void copy_targets(const reliht_dataset *from, reliht_dataset *to)
-{
-    if (from->y)
-        for (size_t i = 0; i < from->outputs * from->stride; i++)
-            to->y[i] = from->y[i];
-    if (from->labels)
-        for (size_t i = 0; i < from->samples; i++)
-            to->labels[i] = from->labels[i];
-    to->preparation = from->preparation;
-}
-
 reliht_status cpu_embed(backend *self, const sparse *weights, bool bias,
                         const reliht_dataset *dataset, reliht_dataset **embedding)
 {
     reliht_context *context = self->context;
-    *embedding = NULL;
-    if (weights->columns != dataset->inputs + bias)
-        return fail(context, RELIHT_ARGUMENT,
-                    "the layer reads %zu inputs, but the data set has %zu", weights->columns - bias,
-                    dataset->inputs);
-    if (!weights->live)
-        return fail(context, RELIHT_DATA,
-                    "a hidden layer has no weights left, so the next one has no inputs; give it "
-                    "more nonzeros or use fewer layers");
     reliht_dataset *made;
-    reliht_status status =
-        dataset_allocate(context, dataset->samples, weights->live, ELEMENT_FLOAT, dataset->outputs,
-                         dataset->y != NULL, dataset->classes, &made);
+    reliht_status status = embedding_create(context, weights, bias, dataset, &made);
+    *embedding = NULL;
     if (status)
         return status;
-    copy_targets(dataset, made);
     const predict_kernels *kernels = kernels_of(self);
     size_t chunks = (dataset->samples + CHUNK - 1) / CHUNK;
     size_t threads = threads_for(context, chunks);
