@@ -192,17 +192,44 @@ const std::map<std::string, Words> OPTIONS = {
                "epochs",     "batch",    "refits",    "loss",      "importance", "step",
                "validation", "return",   "tolerance", "seed",      "model",      "log",
                "picture",    "json",     "quiet",     "backend",   "threads",    "help"}},
-    {"planted", {"samples",        "inputs",     "outputs",
-                 "hidden",         "nnz",        "layers",
-                 "planted-hidden", "disjoint",   "magnitude-minimum",
-                 "convex",         "bias",       "signs",
-                 "generator",      "generators", "loss",
-                 "solver",         "epochs",     "batch",
-                 "refits",         "importance", "step",
-                 "validation",     "return",     "tolerance",
-                 "seed",           "model",      "log",
-                 "json",           "quiet",      "backend",
-                 "threads",        "help"}},
+    {"planted",
+     {"samples",
+      "inputs",
+      "outputs",
+      "hidden",
+      "nnz",
+      "layers",
+      "planted-hidden",
+      "disjoint",
+      "magnitude-minimum",
+      "convex",
+      "bias",
+      "signs",
+      "generator",
+      "generators",
+      "loss",
+      "solver",
+      "epochs",
+      "batch",
+      "refits",
+      "importance",
+      "step",
+      "validation",
+      "return",
+      "tolerance",
+      "seed",
+      "model",
+      "log",
+      "json",
+      "quiet",
+      "backend",
+      "noise",
+      "inputs-from",
+      "inputs-draw",
+      "correlation",
+      "density",
+      "threads",
+      "help"}},
     {"inr",
      {"image", "out", "features", "sigma", "coordinates", "hidden", "nnz", "layers", "epochs",
       "batch", "seed", "model", "log", "json", "quiet", "backend", "threads", "help"}},
@@ -403,6 +430,47 @@ TEST_F(Cli, PlantedNeuronsAmongDrawnOnes)
     EXPECT_GE(result.number("support_recall"), 0);
     EXPECT_LE(result.number("support_recall"), 1);
     EXPECT_GE(result.number("weight_rel_error"), 0);
+}
+
+TEST_F(Cli, PlantedReportsRecoveryAndTheOracle)
+{
+    Words words = {"planted",  "--samples", "500",           "--inputs", "20",
+                   "--hidden", "3",         "--nnz",         "6",        "--noise",
+                   "0.1",      "--json",    "--inputs-draw", "sparse"};
+    Outcome outcome = run(words);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json result = last_line(outcome);
+    EXPECT_EQ(result.text("inputs_draw"), "sparse");
+    EXPECT_EQ(result.number("noise"), 0.1);
+    for (const char *key : {"support_recall", "support_precision"}) {
+        EXPECT_GE(result.number(key), 0);
+        EXPECT_LE(result.number(key), 1);
+    }
+    EXPECT_TRUE(json_is_boolean(result["identifiable"]));
+    EXPECT_GT(result.number("oracle_weight_rel_error"), 0);
+    EXPECT_LE(result.number("oracle_weight_rel_error"), result.number("weight_rel_error") + 0.01);
+    EXPECT_GT(result.number("oracle_psnr_db"), 0);
+    EXPECT_EQ(result.number("planted_neurons"),
+              3 - result.number("merged_neurons") - result.number("inactive_neurons"));
+}
+
+TEST_F(Cli, PlantedOnInputsOfAFile)
+{
+    write_regression(120, 5);
+    Words words = {"planted", "--inputs-from", file("x.npy"), "--hidden",
+                   "2",       "--nnz",         "3",           "--json"};
+    Outcome outcome = run(words);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json result = last_line(outcome);
+    EXPECT_EQ(result.number("samples"), 120);
+    EXPECT_EQ(result.number("inputs"), 5);
+    EXPECT_EQ(result.text("inputs_draw"), "file");
+    words = {"planted", "--inputs-from", file("none.npy")};
+    outcome = run(words);
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("none.npy"), std::string::npos);
+    words = {"planted", "--inputs-from", file("x.npy"), "--model", file("x.npy")};
+    EXPECT_EQ(run(words).status, 2);
 }
 
 TEST_F(Cli, TrainEvaluatePredictInfo)

@@ -183,6 +183,11 @@ struct backend_operations {
                                      size_t first, size_t rows, float *gradients);
     /* SYNC. Scalars of the step. */
     reliht_status (*fused_report)(fused *self, step_report *report);
+    /* SYNC. With the support and the patterns of the last begin or sweep, for value [nnz] in place
+     * of the weights: image [n] <- A_S value - y, gradient [nnz] <- A_S^T image, *squares <-
+     * |image|^2; any may be NULL. Changes nothing of the handle but scratch. */
+    reliht_status (*fused_product)(fused *self, batch *data, const float *value, float *image,
+                                   float *gradient, double *squares);
     /* SYNC, for tests and benchmarks: residual [n], gradient on the support [nnz], patterns of the
      * neurons with weights [live, ceil(n/64)] words; any may be NULL. */
     reliht_status (*fused_read)(fused *self, float *residual, float *gradient, uint64_t *patterns);

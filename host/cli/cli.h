@@ -89,6 +89,16 @@ int data_open_training(struct run *run, reliht_dataset **train, reliht_dataset *
 int data_open_for_model(struct run *run, const reliht_model *model, bool targets_needed,
                         reliht_dataset **dataset, size_t *width, size_t *height);
 
+/* ---- command_planted.c: planted problems, for the commands that draw them. */
+void planted_options(const struct settings *settings, reliht_planted_options *options);
+/* Draws, or plants on the inputs of --inputs-from. */
+int planted_draw(struct run *run, const reliht_planted_options *options, reliht_model **planted,
+                 reliht_dataset **data);
+/* Whether the data determine a network's weights, neurons told apart by their patterns or, with
+ * `by_number`, by their numbers. */
+int identifiability_report(struct run *run, const reliht_model *network, const reliht_dataset *data,
+                           bool by_number);
+
 /* ---- picture.c: the weights of a first layer as small images. */
 /* Whether `inputs` values make an image; `channels` planes of width * height. */
 bool picture_shape(size_t inputs, size_t *width, size_t *height, size_t *channels);

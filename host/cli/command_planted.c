@@ -2,7 +2,10 @@
  * of the network was recovered. */
 #include "cli/cli.h"
 
-static void planted_options(const struct settings *settings, reliht_planted_options *options)
+/* Words of reliht_draw. */
+static const char *const DRAW_NAMES[] = {"gaussian", "correlated", "heavy", "sparse"};
+
+void planted_options(const struct settings *settings, reliht_planted_options *options)
 {
     reliht_planted_options_default(options);
     options->samples = settings->samples;
@@ -15,22 +18,131 @@ static void planted_options(const struct settings *settings, reliht_planted_opti
     options->disjoint = settings->disjoint;
     options->magnitude_minimum = (float)settings->magnitude_minimum;
     options->mixed = settings->signs == RELIHT_SIGNS_MIXED;
+    options->draw = (reliht_draw)settings->inputs_draw;
+    options->correlation = settings->correlation;
+    options->density = settings->density;
+    options->noise = settings->noise;
     options->seed = settings->seed;
 }
 
-/* Recovery weight by weight means something where neurons keep their numbers: with the planted
- * neurons as fixed generators. */
-static int compare(struct run *run, const reliht_model *planted, const reliht_model *model)
+int planted_draw(struct run *run, const reliht_planted_options *given, reliht_model **planted,
+                 reliht_dataset **data)
+{
+    const char *path = run->settings->inputs_from;
+    reliht_planted_options options = *given;
+    reliht_dataset *inputs = NULL;
+    reliht_status status = RELIHT_OK;
+    if (path)
+        status = reliht_dataset_read_npy(run->context, path, NULL, false, &inputs);
+    options.inputs_from = inputs;
+    if (status == RELIHT_OK)
+        status = reliht_planted_create(run->context, &options, planted, data);
+    reliht_dataset_destroy(inputs);
+    return status == RELIHT_OK ? EXIT_DONE : run_failure(run, status);
+}
+
+static void put_recovery(struct run *run, double recall, double precision, double error)
+{
+    json_put(run->result, "support_recall", json_number(recall));
+    json_put(run->result, "support_precision", json_number(precision));
+    json_put(run->result, "weight_rel_error", json_number(error));
+    run_fact(run, "recovered",
+             "%.4f of the planted support, %.4f of the support found is planted; weights to a "
+             "relative error of %.3g",
+             recall, precision, error);
+}
+
+/* With the planted neurons as fixed generators neurons keep their numbers. */
+static int compare_by_number(struct run *run, const reliht_model *planted,
+                             const reliht_model *model)
 {
     double recall, error;
     reliht_status status = reliht_model_compare(run->context, planted, model, &recall, &error);
     if (status != RELIHT_OK)
         return run_failure(run, status);
-    json_put(run->result, "support_recall", json_number(recall));
-    json_put(run->result, "weight_rel_error", json_number(error));
-    run_fact(run, "recovered", "%.4f of the planted support, weights to a relative error of %.3g",
-             recall, error);
+    double found = (double)reliht_model_nnz(model);
+    double precision = found > 0 ? recall * (double)reliht_model_nnz(planted) / found : 1;
+    put_recovery(run, recall, precision, error);
     return EXIT_DONE;
+}
+
+static int compare_by_pairing(struct run *run, const reliht_model *planted,
+                              const reliht_model *model, const reliht_dataset *data)
+{
+    reliht_recovery recovery;
+    reliht_status status = reliht_model_recovery(run->context, planted, model, data, &recovery);
+    if (status != RELIHT_OK)
+        return run_failure(run, status);
+    put_recovery(run, recovery.support_recall, recovery.support_precision,
+                 recovery.weight_rel_error);
+    json_put_count(run->result, "planted_neurons", recovery.planted_neurons);
+    json_put_count(run->result, "found_neurons", recovery.found_neurons);
+    json_put_count(run->result, "matched_neurons", recovery.matched_neurons);
+    run_fact(run, "neurons", "%zu planted and %zu found that differ on the data, %zu paired",
+             recovery.planted_neurons, recovery.found_neurons, recovery.matched_neurons);
+    return EXIT_DONE;
+}
+
+int identifiability_report(struct run *run, const reliht_model *network, const reliht_dataset *data,
+                           bool by_number)
+{
+    reliht_identifiability found;
+    reliht_status status = reliht_model_identifiability(run->context, network, data, &found);
+    if (status != RELIHT_OK)
+        return run_failure(run, status);
+    size_t merged = found.neurons - found.inactive - found.distinct;
+    bool identifiable = found.identifiable && !(by_number && merged);
+    const char *reason = "";
+    if (found.inactive)
+        reason = ": neurons that are never active have no influence";
+    else if (found.weights > reliht_dataset_samples(data))
+        reason = ": more weights than samples";
+    else if (!found.identifiable)
+        reason = ": the columns of its weights are linearly dependent";
+    else if (by_number && merged)
+        reason = ": neurons with equal patterns share their weights in any way";
+    else if (merged)
+        reason = ", after merging neurons with equal patterns";
+    json_put(run->result, "identifiable", json_boolean(identifiable));
+    json_put_count(run->result, "merged_neurons", merged);
+    json_put_count(run->result, "inactive_neurons", found.inactive);
+    json_put_count(run->result, "always_active_neurons", found.always_active);
+    json_put(run->result, "support_eigenvalue_min", json_number(found.smallest_eigenvalue));
+    json_put(run->result, "support_eigenvalue_max", json_number(found.largest_eigenvalue));
+    run_fact(run, "identifiable", "%s%s (eigenvalues on the support %.3g to %.3g)",
+             identifiable ? "yes" : "no", reason, found.smallest_eigenvalue,
+             found.largest_eigenvalue);
+    return EXIT_DONE;
+}
+
+static int report_oracle(struct run *run, const reliht_model *planted, const reliht_dataset *data)
+{
+    reliht_oracle oracle;
+    reliht_status status = reliht_model_oracle(run->context, planted, data, &oracle);
+    if (status != RELIHT_OK)
+        return run_failure(run, status);
+    json_put(run->result, "oracle_weight_rel_error", json_number(oracle.weight_rel_error));
+    json_put(run->result, "oracle_psnr_db", json_number(oracle.psnr_db));
+    run_fact(run, "oracle",
+             "least squares on the planted support: weights to a relative error of %.3g, PSNR "
+             "%.2f dB",
+             oracle.weight_rel_error, oracle.psnr_db);
+    return EXIT_DONE;
+}
+
+/* Recovery weight by weight, for the form of network whose weights have a meaning. */
+static int report_recovery(struct run *run, const reliht_model *planted, const reliht_model *model,
+                           const reliht_dataset *data, bool by_number)
+{
+    if (reliht_model_get_kind(planted) != RELIHT_FUSED || reliht_model_layers(planted) != 1)
+        return EXIT_DONE;
+    int result = by_number ? compare_by_number(run, planted, model)
+                           : compare_by_pairing(run, planted, model, data);
+    if (result == EXIT_DONE)
+        result = identifiability_report(run, planted, data, by_number);
+    if (result == EXIT_DONE && run->settings->noise > 0)
+        result = report_oracle(run, planted, data);
+    return result;
 }
 
 static int recover(struct run *run, const reliht_model *planted, const reliht_dataset *data)
@@ -40,9 +152,12 @@ static int recover(struct run *run, const reliht_model *planted, const reliht_da
     reliht_train_report report;
     reliht_evaluation evaluation;
     network_options(run, data, &options);
-    bool comparable = options.convex && options.layers == 1 && !run->settings->generators;
-    if (comparable)
+    bool by_number = options.convex && options.layers == 1 && !run->settings->generators;
+    if (by_number)
         options.generators = planted;
+    /* noise makes negative targets of a network that has none */
+    if (reliht_model_outputs(planted) == 1)
+        options.signs = reliht_model_signs(planted);
     int result = network_train(run, data, &options, &model, &report);
     if (result != EXIT_DONE)
         goto done;
@@ -51,10 +166,13 @@ static int recover(struct run *run, const reliht_model *planted, const reliht_da
         result = run_failure(run, status);
         goto done;
     }
+    json_put(
+        run->result, "inputs_draw",
+        json_string(run->settings->inputs_from ? "file" : DRAW_NAMES[run->settings->inputs_draw]));
+    json_put(run->result, "noise", json_number(run->settings->noise));
     json_put(run->result, "psnr_db", json_number(evaluation.psnr_db));
     run_fact(run, "PSNR", "%.2f dB", evaluation.psnr_db);
-    if (comparable)
-        result = compare(run, planted, model);
+    result = report_recovery(run, planted, model, data, by_number);
     if (result == EXIT_DONE)
         result =
             run_finish(run, report.seconds, report.seconds_sweep, reliht_model_dense_bytes(model));
@@ -77,10 +195,10 @@ int command_planted(const struct command *command, const struct settings *settin
                              options.hidden, (size_t)settings->hidden);
     if (result == EXIT_DONE)
         result = run_check_outputs(&run, outputs, 2);
-    if (result == EXIT_DONE) {
-        reliht_status status = reliht_planted_create(run.context, &options, &planted, &data);
-        result = status == RELIHT_OK ? recover(&run, planted, data) : run_failure(&run, status);
-    }
+    if (result == EXIT_DONE)
+        result = planted_draw(&run, &options, &planted, &data);
+    if (result == EXIT_DONE)
+        result = recover(&run, planted, data);
     reliht_dataset_destroy(data);
     reliht_model_destroy(planted);
     return run_close(&run, result);

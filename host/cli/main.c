@@ -39,6 +39,8 @@ static void defaults_planted(struct settings *settings)
     settings->outputs = options.outputs;
     settings->hidden = 10;
     settings->nnz = 50;
+    settings->correlation = options.correlation;
+    settings->density = options.density;
 }
 
 static void defaults_inr(struct settings *settings)
@@ -101,9 +103,12 @@ static const struct command COMMANDS[] = {
      "      --model fashion.safetensors --picture fashion.png",
      defaults_train, command_train},
     {"planted", PLANTED, NULL, "recover a planted network from its outputs",
-     "Draws a sparse network and Gaussian data, trains a network on the data alone\n"
-     "and prints the PSNR of its outputs; with --convex also how much of the planted\n"
-     "weights was recovered.",
+     "Draws a sparse network and inputs, trains a network on the data alone and\n"
+     "prints the PSNR of its outputs and, for one output and one layer, how much of\n"
+     "the planted weights was recovered: neurons with equal patterns are merged and\n"
+     "the rest paired as well as possible (with --convex the neurons' numbers pair\n"
+     "them). Says whether the draw is identifiable, and with --noise what an oracle\n"
+     "that knows the support would reach.",
      "  reliht planted --samples 2000 --hidden 10 --nnz 50 --convex --disjoint \\\n"
      "      --magnitude-minimum 1",
      defaults_planted, command_planted},

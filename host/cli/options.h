@@ -36,7 +36,9 @@ struct settings {
     /* planted networks, images, sensing, benchmark */
     uint64_t inputs, outputs, samples, planted_hidden;
     bool disjoint;
-    double magnitude_minimum;
+    double magnitude_minimum, noise, correlation, density;
+    const char *inputs_from;
+    int inputs_draw;
     const char *image;
     uint64_t features;
     double sigma;

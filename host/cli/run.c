@@ -103,6 +103,7 @@ static int check_inputs(const struct run *run, const char *output)
                                   settings->x_test,
                                   settings->y_test,
                                   settings->generators,
+                                  settings->inputs_from,
                                   settings->image,
                                   reads_model ? settings->model : NULL};
     for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {

@@ -25,6 +25,9 @@ typedef enum rng_purpose {
     RNG_EMPTY_OUTPUT,      /* factored: start of empty neurons, W2 */
     RNG_SKETCH,            /* hashes of the count sketch */
     RNG_DENSE,             /* start of a dense network: row = matrix * 2^32 + row, index = column */
+    RNG_INPUTS_MASK,       /* planted X: which entries of sparse inputs are not zero */
+    RNG_NOISE,             /* noise on planted targets */
+    RNG_CERTIFY,           /* directions and supports of estimates */
 } rng_purpose;
 
 /* Four 32-bit words: block `block` of the stream (seed, purpose, row). */

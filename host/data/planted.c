@@ -1,9 +1,10 @@
-/* Planted networks: X ~ N(0,1), y = network(X), of which nnz weights are drawn: positions uniform
- * without replacement over each weight layer, values N(0,1). */
+/* Planted networks: X drawn (draws.c) or given, y = network(X) + noise, of which nnz weights are
+ * drawn: positions uniform without replacement over each weight layer, values N(0,1). */
 #include "backend/backend.h"
-#include "backend/cpu/normals.h"
 #include "core/rng.h"
+#include "data/columns.h"
 #include "data/dataset.h"
+#include "data/draws.h"
 #include "model/model.h"
 
 #include <math.h>
@@ -18,7 +19,15 @@
 void reliht_planted_options_default(reliht_planted_options *options)
 {
     *options = (reliht_planted_options){
-        .samples = 50000, .inputs = 100, .outputs = 1, .hidden = 10, .nnz = 50, .layers = 1};
+        .samples = 50000,
+        .inputs = 100,
+        .outputs = 1,
+        .hidden = 10,
+        .nnz = 50,
+        .layers = 1,
+        .correlation = 0.5,
+        .density = 0.1,
+    };
 }
 
 /* Hidden layers, then the output layer if there are several outputs. */
@@ -64,6 +73,8 @@ static reliht_status check_counts(reliht_context *context, const reliht_planted_
 static reliht_status check_options(reliht_context *context, const reliht_planted_options *options)
 {
     reliht_status status = check_counts(context, options);
+    if (!status)
+        status = draws_check(context, options);
     if (status)
         return status;
     for (size_t layer = 0; layer < weight_layers(options); layer++) {
@@ -182,15 +193,17 @@ static reliht_status draw_model(reliht_context *context, const reliht_planted_op
     return RELIHT_OK;
 }
 
-/* Column c is the stream (seed, RNG_INPUTS, c), number i of it sample i. */
-static void draw_inputs(const reliht_planted_options *options, reliht_dataset *dataset)
+/* The inputs of another data set as floats, images scaled. */
+static void copy_inputs(const reliht_dataset *from, reliht_dataset *to)
 {
-    const normals_kernel *normals = normals_for(cpu_isa_best());
-    float *x = dataset->x;
-#pragma omp parallel for num_threads(dataset->context->threads) schedule(static)
-    for (size_t column = 0; column < dataset->inputs; column++)
-        normals->fill(options->seed, RNG_INPUTS, column, 0, dataset->samples,
-                      x + column * dataset->stride);
+    float *x = to->x;
+    for (size_t column = 0; column < to->inputs; column++)
+        if (from->element == ELEMENT_FLOAT)
+            memcpy(x + column * to->stride, (const float *)from->x + column * from->stride,
+                   to->samples * sizeof *x);
+    if (from->element == ELEMENT_BYTE)
+        columns_of_bytes(from->x, from->inputs, NULL, 0, from->samples, 0, from->inputs,
+                         from->scale, x, to->stride);
 }
 
 static reliht_status predict_targets(const reliht_model *model, reliht_dataset *dataset)
@@ -213,11 +226,17 @@ static reliht_status predict_targets(const reliht_model *model, reliht_dataset *
     return status;
 }
 
-reliht_status reliht_planted_create(reliht_context *context, const reliht_planted_options *options,
+reliht_status reliht_planted_create(reliht_context *context, const reliht_planted_options *given,
                                     reliht_model **planted, reliht_dataset **dataset)
 {
+    reliht_planted_options chosen = *given;
+    const reliht_planted_options *options = &chosen;
     *planted = NULL;
     *dataset = NULL;
+    if (given->inputs_from) {
+        chosen.samples = given->inputs_from->samples;
+        chosen.inputs = given->inputs_from->inputs;
+    }
     reliht_status status = check_options(context, options);
     if (status)
         return status;
@@ -229,10 +248,15 @@ reliht_status reliht_planted_create(reliht_context *context, const reliht_plante
                                   options->outputs, true, 0, &data);
     if (status)
         goto done;
-    draw_inputs(options, data);
+    if (options->inputs_from)
+        copy_inputs(options->inputs_from, data);
+    else
+        draws_fill(options, data);
     status = predict_targets(model, data);
-    if (!status)
+    if (!status) {
+        draws_add_noise(options, data);
         status = dataset_finish(data);
+    }
     if (status)
         goto done;
     *planted = model;

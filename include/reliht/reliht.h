@@ -261,7 +261,69 @@ reliht_status reliht_model_compare(reliht_context *context, const reliht_model *
                                    const reliht_model *model, double *support_recall,
                                    double *weight_rel_error);
 
+/* ---- how much of a planted network was found. For the data, neurons of one output sign with equal
+ * patterns are one neuron whose weights are the sum of theirs, a neuron that is never active is
+ * none, and the numbers of neurons mean nothing. So both networks are reduced first: neurons without
+ * an active sample are dropped, those with equal patterns on the data and equal sign are added up,
+ * and parallel ones of opposite sign are subtracted. docs/certify.md has the details. */
+
+typedef struct reliht_recovery {
+    double support_recall;    /* |S and S*| / |S*| of the reduced networks, neurons paired */
+    double support_precision; /* |S and S*| / |S|; 1 for an empty S */
+    double weight_rel_error;  /* |w - w*| / |w*| */
+    size_t planted_neurons;   /* of the reduced networks */
+    size_t found_neurons;
+    size_t matched_neurons; /* pairs */
+} reliht_recovery;
+
+/* Compares after the best pairing of neurons: the one of least total squared distance of weights, a
+ * neuron without a partner compared with zero. Both models are fused with one layer, for the inputs
+ * of `dataset`; the one found may have a bias input. Errors: ARGUMENT, MEMORY. */
+reliht_status reliht_model_recovery(reliht_context *context, const reliht_model *planted,
+                                    const reliht_model *model, const reliht_dataset *dataset,
+                                    reliht_recovery *recovery);
+
+/* Whether the data determine the weights of a fused network of one layer: conditions that are
+ * necessary, checked on the reduced network with its own patterns and support S. */
+typedef struct reliht_identifiability {
+    bool identifiable;    /* all neurons are active somewhere, there are at least as many samples
+                             as weights, and the columns A_S are independent in single precision:
+                             smallest_eigenvalue > 1e-7 largest_eigenvalue */
+    size_t neurons;       /* with weights */
+    size_t distinct;      /* of the reduced network; fewer than `neurons` - `inactive`: some were
+                             added up, and only their sum is determined */
+    size_t inactive;      /* active on no sample: nothing of them is determined */
+    size_t always_active; /* reduced neurons that are linear on the data */
+    size_t weights;       /* of the reduced network */
+    double smallest_eigenvalue; /* of A_S^T A_S / samples: an upper bound of it, and */
+    double largest_eigenvalue;  /* a lower bound, both exact for up to 128 weights */
+} reliht_identifiability;
+
+/* Errors: ARGUMENT, MEMORY. */
+reliht_status reliht_model_identifiability(reliht_context *context, const reliht_model *model,
+                                           const reliht_dataset *dataset,
+                                           reliht_identifiability *identifiability);
+
+/* What one could know at best from noisy targets: least squares on the support and with the
+ * patterns of the reduced planted network. */
+typedef struct reliht_oracle {
+    double weight_rel_error; /* |w - w*| / |w*| */
+    double psnr_db;          /* of its outputs, as in reliht_evaluation */
+} reliht_oracle;
+
+/* `dataset` has one output. Errors: ARGUMENT, MEMORY. */
+reliht_status reliht_model_oracle(reliht_context *context, const reliht_model *planted,
+                                  const reliht_dataset *dataset, reliht_oracle *oracle);
+
 /* ---------------------------------------------------------------- planted networks and images */
+
+/* How the inputs of a planted problem are drawn; all have mean 0 and variance 1. */
+typedef enum reliht_draw {
+    RELIHT_DRAW_GAUSSIAN,   /* independent N(0,1), the assumption of the theory */
+    RELIHT_DRAW_CORRELATED, /* Gaussian, inputs a and b correlated by correlation^|a - b| */
+    RELIHT_DRAW_HEAVY,      /* independent, Student's t with 3 degrees of freedom */
+    RELIHT_DRAW_SPARSE,     /* independent, N(0, 1/density) with probability density, else 0 */
+} reliht_draw;
 
 typedef struct reliht_planted_options {
     size_t samples, inputs, outputs; /* default 50000, 100, 1 */
@@ -269,13 +331,20 @@ typedef struct reliht_planted_options {
     bool disjoint;                   /* no input feeds two neurons (needs layers 1, outputs 1) */
     float magnitude_minimum;         /* 0: values N(0,1); else sign * (minimum + |N(0,1)|) */
     bool mixed;                      /* signs mixed instead of plus */
+    reliht_draw draw;                /* gaussian */
+    double correlation;              /* of neighbouring inputs, in (-1, 1); 0.5 */
+    double density;                  /* of sparse inputs, in (0, 1]; 0.1 */
+    double noise;                    /* standard deviation of Gaussian noise on the targets; 0 */
+    /* Inputs to plant the network on instead of drawing them; `samples` and `inputs` then are its
+     * own. Not needed any more after the call. */
+    const reliht_dataset *inputs_from;
     uint64_t seed;
 } reliht_planted_options;
 
 void reliht_planted_options_default(reliht_planted_options *options);
 
-/* Draws a network (positions uniform without replacement, values N(0,1)) and data X ~ N(0,1),
- * y = network(X). Errors: ARGUMENT, MEMORY. */
+/* Draws a network (positions uniform without replacement, values N(0,1)) and inputs X, and
+ * y = network(X) + noise. Errors: ARGUMENT, DATA (outputs beyond single precision), MEMORY. */
 reliht_status reliht_planted_create(reliht_context *context, const reliht_planted_options *options,
                                     reliht_model **planted, reliht_dataset **dataset);
 

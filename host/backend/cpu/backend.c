@@ -24,6 +24,7 @@ static const backend_operations cpu_operations = {
     .fused_solve = cpu_fused_solve,
     .fused_gradients = cpu_fused_gradients,
     .fused_report = cpu_fused_report,
+    .fused_product = cpu_fused_product,
     .fused_read = cpu_fused_read,
     .sensing_create = cpu_sensing_create,
     .sensing_destroy = cpu_sensing_destroy,

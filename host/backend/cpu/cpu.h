@@ -46,6 +46,8 @@ reliht_status cpu_fused_solve(fused *self, batch *data, const solve_options *opt
 reliht_status cpu_fused_gradients(fused *self, batch *data, const sparse *generators, size_t first,
                                   size_t rows, float *gradients);
 reliht_status cpu_fused_report(fused *self, step_report *report);
+reliht_status cpu_fused_product(fused *self, batch *data, const float *value, float *image,
+                                float *gradient, double *squares);
 reliht_status cpu_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns);
 
 reliht_status cpu_sensing_create(backend *self, const sensing_problem *problem, sensing **out);

@@ -204,6 +204,20 @@ reliht_status cpu_fused_report(fused *self, step_report *report)
     return RELIHT_OK;
 }
 
+reliht_status cpu_fused_product(fused *self, batch *data, const float *value, float *image,
+                                float *gradient, double *squares)
+{
+    support_operator a = fused_operator(self, data);
+    double sum = support_forward(&a, value, data->y, self->image, self->sums);
+    if (gradient)
+        support_adjoint(&a, self->image, gradient, self->spans);
+    if (image)
+        memcpy(image, self->image, self->samples * sizeof *image);
+    if (squares)
+        *squares = sum;
+    return RELIHT_OK;
+}
+
 reliht_status cpu_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns)
 {
     if (residual)
