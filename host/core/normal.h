@@ -10,11 +10,13 @@
 #ifndef RELIHT_CORE_NORMAL_H
 #define RELIHT_CORE_NORMAL_H
 
+#include "core/inline.h"
+
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-static inline __attribute__((always_inline)) float normal_log(float x)
+RELIHT_INLINE float normal_log(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -31,7 +33,7 @@ static inline __attribute__((always_inline)) float normal_log(float x)
     return fmaf((float)exponent, 0.69314718f, s * series);
 }
 
-static inline __attribute__((always_inline)) float normal_from_bits(uint32_t bits)
+RELIHT_INLINE float normal_from_bits(uint32_t bits)
 {
     /* Work with the smaller tail: magnitude in [0, 2^31), p = (magnitude + 1/2) / 2^32 < 1/2. */
     uint32_t negative = ~bits >> 31;

@@ -174,17 +174,24 @@ static void sort_by_place(entry *entries, size_t count, int byte)
     }
 }
 
+reliht_status selector_invalid(reliht_context *context, uint32_t row, uint32_t column,
+                               bool not_a_number, const char *row_name, const char *column_name)
+{
+    return fail(context, RELIHT_NUMERIC,
+                "%s %" PRIu32 ", %s %" PRIu32
+                ": the stepped weight is %s; inputs and targets of smaller magnitude would keep it "
+                "finite",
+                row_name, row, column_name, column, not_a_number ? "not a number" : "infinite");
+}
+
 reliht_status selector_finish(reliht_context *context, selector *self, const char *row_name,
                               const char *column_name)
 {
+    const entry *invalid = &self->invalid;
     if (self->has_invalid)
-        return fail(context, RELIHT_NUMERIC,
-                    "%s %" PRIu32 ", %s %" PRIu32
-                    ": the stepped weight is %s; inputs and targets of smaller magnitude would "
-                    "keep it finite",
-                    row_name, self->invalid.row, column_name, self->invalid.column,
-                    magnitude_bits(self->invalid.value) > MAGNITUDE_INFINITE ? "not a number"
-                                                                             : "infinite");
+        return selector_invalid(context, invalid->row, invalid->column,
+                                magnitude_bits(invalid->value) > MAGNITUDE_INFINITE, row_name,
+                                column_name);
     cut(self);
     sort_by_place(self->entries, self->count, 0);
     return RELIHT_OK;

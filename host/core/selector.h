@@ -46,4 +46,8 @@ void selector_offer(selector *self, const entry *entries, size_t count);
 reliht_status selector_finish(reliht_context *context, selector *self, const char *row_name,
                               const char *column_name);
 
+/* NUMERIC: the sentence for a non-finite entry. */
+reliht_status selector_invalid(reliht_context *context, uint32_t row, uint32_t column,
+                               bool not_a_number, const char *row_name, const char *column_name);
+
 #endif

@@ -1,6 +1,7 @@
 /* Opening the CUDA backend: device, stream, library handles. This file's backend_cuda_open is the
  * one function that libreliht_cuda exports. */
 #include "backend/cuda/cuda.h"
+#include "core/selector.h"
 
 #include <stdio.h>
 
@@ -83,6 +84,14 @@ reliht_status cusparse_status(cuda_backend *self, cusparseStatus_t error, const 
 reliht_status cuda_wait(cuda_backend *self)
 {
     return CUDA_CALL(self, cudaStreamSynchronize, self->stream);
+}
+
+reliht_status invalid_entry(cuda_backend *self, const device_select *select, uint64_t invalid,
+                            const char *row_name, const char *column_name)
+{
+    uint64_t place = invalid >> 1, columns = UINT64_C(1) << select->column_bits;
+    return selector_invalid(self->base.context, (uint32_t)(place >> select->column_bits),
+                            (uint32_t)(place & (columns - 1)), invalid & 1, row_name, column_name);
 }
 
 /* The first device: CUDA_VISIBLE_DEVICES chooses another. */

@@ -7,6 +7,7 @@
 #define RELIHT_BACKEND_CUDA_CUDA_H
 
 #include "backend/backend.h"
+#include "kernels/select.h"
 #include "kernels/types.h"
 
 #include <cublas_v2.h>
@@ -35,6 +36,10 @@ reliht_status cusparse_status(cuda_backend *self, cusparseStatus_t error, const 
 
 /* Waits for everything queued. */
 reliht_status cuda_wait(cuda_backend *self);
+
+/* The sentence for a non-finite entry that a selection met (`invalid` of its scalars). */
+reliht_status invalid_entry(cuda_backend *self, const device_select *select, uint64_t invalid,
+                            const char *row_name, const char *column_name);
 
 /* ---------------------------------------------------------------- memory */
 
@@ -69,6 +74,10 @@ void device_want_pinned(device_block *self, memory_category category, size_t cou
                         void *pointer);
 /* Pieces of a sparse matrix with room for `capacity` entries, counted as weights. */
 void device_want_sparse(device_block *self, device_sparse *matrix, size_t capacity);
+/* Buffers of a selection of the best `keep` of a matrix [rows, columns], counted as candidates;
+ * sets its sizes. */
+void device_want_select(device_block *self, device_select *select, size_t keep, size_t rows,
+                        size_t columns);
 /* Allocates all pieces. On failure none is held, and the sentence says how much `what` needed, what
  * was free and, if fewer samples would fit, how many. */
 reliht_status device_obtain(device_block *self, const char *what, size_t samples);
@@ -143,33 +152,44 @@ void cuda_batch_destroy(batch *self);
 
 /* ---------------------------------------------------------------- operations (see backend.h) */
 
-__attribute__((weak)) reliht_status cuda_fused_create(backend *self, const fused_problem *problem, fused **out);
+__attribute__((weak)) reliht_status cuda_fused_create(backend *self, const fused_problem *problem,
+                                                      fused **out);
 __attribute__((weak)) void cuda_fused_destroy(fused *self);
 __attribute__((weak)) reliht_status cuda_fused_set_weights(fused *self, const sparse *weights);
 __attribute__((weak)) reliht_status cuda_fused_get_weights(fused *self, sparse *weights);
-__attribute__((weak)) reliht_status cuda_fused_begin(fused *self, batch *data, pattern_source source);
-__attribute__((weak)) reliht_status cuda_fused_sweep(fused *self, batch *data, pattern_source source);
+__attribute__((weak)) reliht_status cuda_fused_begin(fused *self, batch *data,
+                                                     pattern_source source);
+__attribute__((weak)) reliht_status cuda_fused_sweep(fused *self, batch *data,
+                                                     pattern_source source);
 __attribute__((weak)) reliht_status cuda_fused_refit(fused *self, batch *data, size_t refits);
 __attribute__((weak)) reliht_status cuda_fused_report(fused *self, step_report *report);
-__attribute__((weak)) reliht_status cuda_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns);
+__attribute__((weak)) reliht_status cuda_fused_read(fused *self, float *residual, float *gradient,
+                                                    uint64_t *patterns);
 
-__attribute__((weak)) reliht_status cuda_sensing_create(backend *self, const sensing_problem *problem, sensing **out);
+__attribute__((weak)) reliht_status
+cuda_sensing_create(backend *self, const sensing_problem *problem, sensing **out);
 __attribute__((weak)) void cuda_sensing_destroy(sensing *self);
 __attribute__((weak)) reliht_status cuda_sensing_set_targets(sensing *self, const sparse *vector);
 __attribute__((weak)) reliht_status cuda_sensing_get_weights(sensing *self, sparse *weights);
 __attribute__((weak)) reliht_status cuda_sensing_step(sensing *self, size_t refits);
 __attribute__((weak)) reliht_status cuda_sensing_report(sensing *self, step_report *report);
 
-__attribute__((weak)) reliht_status cuda_factored_create(backend *self, const factored_problem *problem, factored **out);
+__attribute__((weak)) reliht_status
+cuda_factored_create(backend *self, const factored_problem *problem, factored **out);
 __attribute__((weak)) void cuda_factored_destroy(factored *self);
-__attribute__((weak)) reliht_status cuda_factored_set_weights(factored *self, const sparse *hidden, const sparse *output);
-__attribute__((weak)) reliht_status cuda_factored_get_weights(factored *self, sparse *hidden, sparse *output);
-__attribute__((weak)) reliht_status cuda_factored_step(factored *self, batch *data, const factored_step_options *options);
+__attribute__((weak)) reliht_status cuda_factored_set_weights(factored *self, const sparse *hidden,
+                                                              const sparse *output);
+__attribute__((weak)) reliht_status cuda_factored_get_weights(factored *self, sparse *hidden,
+                                                              sparse *output);
+__attribute__((weak)) reliht_status cuda_factored_step(factored *self, batch *data,
+                                                       const factored_step_options *options);
 __attribute__((weak)) reliht_status cuda_factored_report(factored *self, factored_report *report);
 
-__attribute__((weak)) reliht_status cuda_predict(backend *self, const reliht_model *model, const reliht_dataset *dataset,
-                           size_t first, size_t count, float *outputs);
+__attribute__((weak)) reliht_status cuda_predict(backend *self, const reliht_model *model,
+                                                 const reliht_dataset *dataset, size_t first,
+                                                 size_t count, float *outputs);
 __attribute__((weak)) reliht_status cuda_embed(backend *self, const sparse *weights, bool bias,
-                         const reliht_dataset *dataset, reliht_dataset **embedding);
+                                               const reliht_dataset *dataset,
+                                               reliht_dataset **embedding);
 
 #endif

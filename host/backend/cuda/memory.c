@@ -45,6 +45,23 @@ void device_want_sparse(device_block *self, device_sparse *matrix, size_t capaci
     device_want(self, MEMORY_weights, capacity, sizeof(float), &matrix->value);
 }
 
+void device_want_select(device_block *self, device_select *select, size_t keep, size_t rows,
+                        size_t columns)
+{
+    select_shape(select, keep, rows, columns);
+    size_t capacity = select->capacity;
+    device_want(self, MEMORY_candidates, 1, sizeof *select->scalars, &select->scalars);
+    device_want(self, MEMORY_candidates, SELECT_BINS, sizeof *select->bins, &select->bins);
+    device_want(self, MEMORY_candidates, SELECT_KEY_DIGITS * SELECT_DIGITS, sizeof *select->digits,
+                &select->digits);
+    device_want(self, MEMORY_candidates, SELECT_SORTERS * SELECT_DIGITS, sizeof *select->sorters,
+                &select->sorters);
+    device_want(self, MEMORY_candidates, capacity, sizeof *select->value, &select->value);
+    device_want(self, MEMORY_candidates, capacity, sizeof *select->place, &select->place);
+    device_want(self, MEMORY_candidates, keep, sizeof *select->kept_value, &select->kept_value);
+    device_want(self, MEMORY_candidates, keep, sizeof *select->kept_place, &select->kept_place);
+}
+
 /* Bytes of device memory that are asked for: fixed, and proportional to the samples. */
 static bool add_up(const device_block *self, size_t *fixed, size_t *by_samples)
 {
