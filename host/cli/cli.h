@@ -32,6 +32,13 @@ struct progress {
  * second signal kills. */
 int progress_start(struct progress *progress, const char *log_path, bool quiet);
 bool progress_step(void *progress, const reliht_progress *step);
+/* Shows a line of text with a bar, or alone where there is no terminal, unless the last one was
+ * just before; `seconds` since the start, `part_done`: something has ended, which is always shown
+ * on a terminal. progress_step calls it. */
+void progress_show(struct progress *progress, double share, double seconds, const char *text,
+                   bool part_done);
+/* "1:02:03" or "2:03" into text. */
+const char *progress_clock(double seconds, char text[32]);
 /* Wipes the bar, so that other lines can follow. */
 void progress_pause(struct progress *progress);
 /* Wipes the bar, closes the log; EXIT_FAILED if it could not be written. */
@@ -104,7 +111,13 @@ int identifiability_report(struct run *run, const reliht_model *network, const r
 bool picture_shape(size_t inputs, size_t *width, size_t *height, size_t *channels);
 int picture_write(struct run *run, const reliht_model *model, const char *path);
 
-/* ---- one function per command */
+/* ---- main.c */
+/* NULL if there is no such command. */
+const struct command *command_find(const char *name);
+
+/* ---- one function per command; sweep reads its arguments itself, since they hold another
+ * command's. */
+int command_sweep(const struct command *command, int argc, const char **argv);
 int command_train(const struct command *command, const struct settings *settings);
 int command_planted(const struct command *command, const struct settings *settings);
 int command_inr(const struct command *command, const struct settings *settings);

@@ -80,6 +80,11 @@ static void defaults_info(struct settings *settings)
     (void)settings;
 }
 
+static void defaults_sweep(struct settings *settings)
+{
+    settings->jobs = UNSET_COUNT;
+}
+
 static void defaults_bench(struct settings *settings)
 {
     settings->hidden = UNSET_COUNT;
@@ -138,6 +143,19 @@ static const struct command COMMANDS[] = {
      "backend.",
      "  reliht info --model fashion.safetensors\n  reliht info --backend", defaults_info,
      command_info},
+    {"sweep", SWEEP, NULL, "run a task over a grid, with heatmaps",
+     "`reliht sweep TASK` runs train, planted, inr or sense for every combination of\n"
+     "the values of two options, methods and seeds, each in a process of its own, and\n"
+     "writes to --out results.csv, results.npy [methods, rows, columns, seeds] and,\n"
+     "with gnuplot, heatmap.svg and heatmap.png (means over seeds). What has ended is\n"
+     "recorded in cells.jsonl: the same command again runs only what is missing, also\n"
+     "after a kill, and the lists may grow. All other options are handed to the task\n"
+     "(`reliht help TASK`); --METHOD:option goes to one method alone.",
+     "  reliht sweep planted --hidden 10,50 --nnz 10,50,200 --seeds 0-2 --out figure \\\n"
+     "      --samples 5000 --epochs 15\n"
+     "  reliht sweep sense --axes measurements,nnz --measurements 50,100,200,400 \\\n"
+     "      --nnz 5,10,20,40 --seeds 0-9 --out phase",
+     defaults_sweep, NULL},
     {"bench", BENCH, "sweep", "measure the speed of the sweep",
      "`reliht bench sweep` times one sweep over all neurons (patterns, masked\n"
      "gradient, choice of the largest entries) beside one single-precision matrix\n"
@@ -148,7 +166,7 @@ static const struct command COMMANDS[] = {
 };
 #define COMMAND_COUNT (sizeof COMMANDS / sizeof COMMANDS[0])
 
-static const struct command *command_find(const char *name)
+const struct command *command_find(const char *name)
 {
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         if (!strcmp(COMMANDS[i].name, name))
@@ -206,6 +224,8 @@ static int run_command(const struct command *command, int argc, const char **arg
 {
     struct settings settings;
     bool wants_help;
+    if (command->bit == SWEEP)
+        return command_sweep(command, argc, argv);
     int status = options_parse(command, argc, argv, &settings, &wants_help);
     if (status == EXIT_DONE)
         status = wants_help ? options_help(command) : command->run(command, &settings);

@@ -41,7 +41,7 @@ struct option {
 #define NETWORKS (TRAIN | PLANTED | INR)
 #define RUNS (NETWORKS | SENSE)
 #define APPLIES (EVAL | PREDICT)
-#define ALL (RUNS | APPLIES | INFO | BENCH)
+#define ALL (RUNS | APPLIES | INFO | BENCH | SWEEP)
 
 /* clang-format off */
 static const struct option OPTIONS[] = {
@@ -116,6 +116,21 @@ static const struct option OPTIONS[] = {
      "Length of the vector to recover"},
     {"measurements", "N", GROUP_DATA, COUNT, FIELD(measurements), 1, DIMENSION_MAXIMUM, NULL,
      SENSE, NULL, "Number of Gaussian measurements of it"},
+    /* ---- sweep */
+    {"axes", "ROWS,COLUMNS", GROUP_DATA, TEXT, FIELD(axes), 0, 0, NULL, SWEEP, "hidden,nnz; sense: length,nnz",
+     "The two options of the task that vary; each takes a list then, as --hidden and --nnz do"},
+    {"hidden", "LIST", GROUP_DATA, TEXT, FIELD(axis_values), 0, 0, NULL, SWEEP, "none",
+     "Values of the rows, as in 10,20,50 or 1-5"},
+    {"nnz", "LIST", GROUP_DATA, TEXT, FIELD(axis_values), 0, 0, NULL, SWEEP, "none",
+     "Values of the columns"},
+    {"seeds", "LIST", GROUP_DATA, TEXT, FIELD(seeds), 0, 0, NULL, SWEEP, "0",
+     "Seeds, as in 0-9"},
+    {"method", "LIST", GROUP_DATA, TEXT, FIELD(methods), 0, 0, NULL, SWEEP, "aiht",
+     "Methods to compare: aiht, the published algorithm"},
+    {"metric", "KEY", GROUP_OUTPUT, TEXT, FIELD(metric), 0, 0, NULL, SWEEP,
+     "test_accuracy for classes, support_recall for sense, else psnr_db",
+     "The number of the result that maps and results.npy show; recovered: 1 if the relative error "
+     "of the weights is below 0.0001, else 0"},
     /* ---- network */
     {"hidden", "M", GROUP_NETWORK, COUNT, FIELD(hidden), 1, DIMENSION_MAXIMUM, NULL,
      NETWORKS | BENCH, "a table of three shapes", "Hidden neurons of each layer"},
@@ -183,18 +198,24 @@ static const struct option OPTIONS[] = {
     {"out", "FILE", GROUP_OUTPUT, TEXT, FIELD(out), 0, 0, NULL, INR | PREDICT, "none",
      "inr: the fitted image as PNG; predict: the outputs as .npy (the image, if it ends in .png "
      "and the model is of inr); without it predict prints a line per sample"},
+    {"out", "DIR", GROUP_OUTPUT, TEXT, FIELD(out), 0, 0, NULL, SWEEP, "none: needed",
+     "Folder for results and figures, made if it is not there"},
     {"picture", "FILE.png", GROUP_OUTPUT, TEXT, FIELD(picture), 0, 0, NULL, TRAIN, "none",
      "Draw what was learned from image data: the templates of the classes (several outputs) and "
      "the weights of the strongest neurons; orange adds, blue subtracts"},
     {"json", NULL, GROUP_OUTPUT, FLAG, FIELD(json), 0, 0, NULL, ALL, NULL,
      "Print the result as one JSON object, the last line of standard output"},
-    {"quiet", NULL, GROUP_OUTPUT, FLAG, FIELD(quiet), 0, 0, NULL, RUNS | APPLIES | BENCH, NULL,
+    {"quiet", NULL, GROUP_OUTPUT, FLAG, FIELD(quiet), 0, 0, NULL,
+     RUNS | APPLIES | BENCH | SWEEP, NULL,
      "No progress on standard error"},
     /* ---- program */
-    {"backend", "NAME", GROUP_PROGRAM, CHOICE, FIELD(backend), 0, 0, "auto|cpu|cuda", ALL, NULL,
+    {"jobs", "J", GROUP_PROGRAM, COUNT, FIELD(jobs), 1, 4096, NULL, SWEEP,
+     "the processors this process may use", "Cells that run at the same time"},
+    {"backend", "NAME", GROUP_PROGRAM, CHOICE, FIELD(backend), 0, 0, "auto|cpu|cuda",
+     ALL & ~SWEEP, NULL,
      "Where to compute: cpu, cuda, or auto: a usable GPU if there is one, else the CPU"},
     {"threads", "T", GROUP_PROGRAM, COUNT, FIELD(threads), 0, 4096, NULL, ALL, NULL,
-     "Threads; 0: all processors. Results do not depend on it"},
+     "Threads; 0: all processors. Results do not depend on it (sweep: shared by the jobs)"},
 };
 /* clang-format on */
 #define OPTION_COUNT (sizeof OPTIONS / sizeof OPTIONS[0])
@@ -365,6 +386,28 @@ const char *choice_word(const struct settings *settings, size_t offset)
         return word;
     }
     return none;
+}
+
+static const struct option *find_option(const struct command *command, const char *name,
+                                        size_t length)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        if (OPTIONS[i].commands & command->bit && strlen(OPTIONS[i].name) == length &&
+            !strncmp(OPTIONS[i].name, name, length))
+            return &OPTIONS[i];
+    }
+    return NULL;
+}
+
+bool options_known(const struct command *command, const char *name, size_t length)
+{
+    return find_option(command, name, length) != NULL;
+}
+
+bool options_counted(const struct command *command, const char *name, size_t length)
+{
+    const struct option *option = find_option(command, name, length);
+    return option && option->kind == COUNT;
 }
 
 /* ---------------------------------------------------------------- popt */

@@ -47,6 +47,9 @@ struct settings {
     /* files, program */
     const char *model, *log, *out, *picture;
     bool json, quiet;
+    /* sweeps; the values of the axes are read apart (command_sweep.c) */
+    const char *axes, *axis_values, *seeds, *methods, *metric;
+    uint64_t jobs;
     int backend;
     uint64_t threads;
     const char *word; /* the one word beside the options that some commands take, or NULL */
@@ -63,6 +66,7 @@ typedef enum command_bit {
     PREDICT = 32,
     INFO = 64,
     BENCH = 128,
+    SWEEP = 4096,
 } command_bit;
 
 struct command {
@@ -82,6 +86,11 @@ struct command {
 int options_parse(const struct command *command, int argc, const char **argv,
                   struct settings *settings, bool *help);
 void settings_release(struct settings *settings);
+
+/* Whether the command has an option of that name (without --), and whether its value is a whole
+ * number. */
+bool options_known(const struct command *command, const char *name, size_t length);
+bool options_counted(const struct command *command, const char *name, size_t length);
 
 /* What the command does, its options with their defaults, an example. */
 int options_help(const struct command *command);

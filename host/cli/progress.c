@@ -73,8 +73,7 @@ static void log_epoch(struct progress *progress, const reliht_progress *step)
 
 /* ---------------------------------------------------------------- the terminal */
 
-/* "1:02:03" or "2:03". */
-static const char *clock_text(double seconds, char text[32])
+const char *progress_clock(double seconds, char text[32])
 {
     long long whole = seconds < 0 || seconds > 1e9 ? 0 : (long long)(seconds + 0.5);
     if (whole >= 3600)
@@ -103,7 +102,7 @@ static double share_done(const reliht_progress *step)
     return share < 1 ? share : 1;
 }
 
-static int describe(const reliht_progress *step, char *text, size_t bytes)
+static void describe(const reliht_progress *step, char *text, size_t bytes)
 {
     char elapsed[32], left[32], layer[48] = "", batch[48] = "";
     double share = share_done(step);
@@ -111,21 +110,20 @@ static int describe(const reliht_progress *step, char *text, size_t bytes)
         snprintf(layer, sizeof layer, "layer %zu/%zu  ", step->layer + 1, step->layers);
     if (step->batches > 1)
         snprintf(batch, sizeof batch, "  batch %zu/%zu", step->batch, step->batches);
-    return snprintf(text, bytes, "%sepoch %zu/%zu%s  loss %.4g  nnz %zu  %s elapsed, %s left",
-                    layer, step->epoch, step->epochs, batch, step->loss, step->nnz,
-                    clock_text(step->seconds, elapsed),
-                    clock_text(share > 0 ? step->seconds * (1 - share) / share : 0, left));
+    snprintf(text, bytes, "%sepoch %zu/%zu%s  loss %.4g  nnz %zu  %s elapsed, %s left", layer,
+             step->epoch, step->epochs, batch, step->loss, step->nnz,
+             progress_clock(step->seconds, elapsed),
+             progress_clock(share > 0 ? step->seconds * (1 - share) / share : 0, left));
 }
 
-static void show_bar(struct progress *progress, const reliht_progress *step)
+static void show_bar(struct progress *progress, double share, const char *text)
 {
-    char text[256], bar[64];
-    int length = describe(step, text, sizeof text);
-    int room = terminal_columns() - length - 5;
+    char bar[64];
+    int room = terminal_columns() - (int)strlen(text) - 5;
     int width = room > 30 ? 30 : room;
     fputs("\r\033[K", stderr);
     if (width >= 5) {
-        int full = (int)(share_done(step) * width + 0.5);
+        int full = (int)(share * width + 0.5);
         memset(bar, '#', (size_t)full);
         memset(bar + full, '.', (size_t)(width - full));
         bar[width] = 0;
@@ -136,25 +134,31 @@ static void show_bar(struct progress *progress, const reliht_progress *step)
     progress->bar_shown = true;
 }
 
+void progress_show(struct progress *progress, double share, double seconds, const char *text,
+                   bool part_done)
+{
+    double since = seconds - progress->shown_at;
+    if (progress->bar && (since >= BAR_EVERY || !progress->bar_shown || part_done)) {
+        show_bar(progress, share, text);
+        progress->shown_at = seconds;
+    } else if (!progress->bar && !progress->quiet && since >= LINE_EVERY) {
+        fprintf(stderr, "%s\n", text);
+        progress->shown_at = seconds;
+    }
+}
+
 bool progress_step(void *user, const reliht_progress *step)
 {
     struct progress *progress = user;
+    char text[256];
     bool epoch_done = step->batch >= step->batches;
     if (progress->log && !progress->log_emptied && ftruncate(fileno(progress->log), 0))
         note_log_error(progress);
     progress->log_emptied = true;
     if (progress->log && epoch_done)
         log_epoch(progress, step);
-    double since = step->seconds - progress->shown_at;
-    if (progress->bar && (since >= BAR_EVERY || !progress->bar_shown || epoch_done)) {
-        show_bar(progress, step);
-        progress->shown_at = step->seconds;
-    } else if (!progress->bar && !progress->quiet && since >= LINE_EVERY) {
-        char text[256];
-        describe(step, text, sizeof text);
-        fprintf(stderr, "%s\n", text);
-        progress->shown_at = step->seconds;
-    }
+    describe(step, text, sizeof text);
+    progress_show(progress, share_done(step), step->seconds, text, epoch_done);
     return signal_caught == 0;
 }
 
