@@ -72,15 +72,14 @@ __device__ __forceinline__ drawn_generator draw_generator(uint64_t seed, uint32_
         if (i >= h.count)
             break;
         uint32_t top = inputs - h.count + i;
-        uint32_t drawn = (uint32_t)random_below(seed, RNG_GENERATOR_SUPPORT, neuron, i + 1,
-                                                (uint64_t)top + 1);
+        uint32_t drawn =
+            (uint32_t)random_below(seed, RNG_GENERATOR_SUPPORT, neuron, i + 1, (uint64_t)top + 1);
 #pragma unroll
         for (uint32_t k = 0; k < i; k++)
             if (h.column[k] == drawn)
                 drawn = top; // new: none before could be as large
-        // insertion into the sorted ones
 #pragma unroll
-        for (uint32_t k = 0; k < i; k++)
+        for (uint32_t k = 0; k < i; k++) // into its place among the sorted ones
             if (h.column[k] > drawn) {
                 uint32_t moved = h.column[k];
                 h.column[k] = drawn;

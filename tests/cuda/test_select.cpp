@@ -1,5 +1,6 @@
 // Selection on the device: the set and the order of the CPU's selector, whatever the order of
 // blocks, and that of the two-pass oracle.
+#include "cuda/arrays.h"
 #include "support.h"
 
 extern "C" {
@@ -16,78 +17,8 @@ extern "C" {
 namespace
 {
 
-// An array in device memory; what is read must have been written, so nothing is set beforehand.
-template <typename T> struct Array {
-    T *data = nullptr;
-    size_t count;
-
-    explicit Array(size_t count) : count(count)
-    {
-        EXPECT_EQ(cudaMalloc((void **)&data, std::max<size_t>(count, 1) * sizeof(T)), cudaSuccess);
-    }
-    explicit Array(const std::vector<T> &from) : Array(from.size())
-    {
-        EXPECT_EQ(cudaMemcpy(data, from.data(), count * sizeof(T), cudaMemcpyHostToDevice),
-                  cudaSuccess);
-    }
-    ~Array()
-    {
-        cudaFree(data);
-    }
-    Array(const Array &) = delete;
-    Array &operator=(const Array &) = delete;
-
-    std::vector<T> read(size_t first_count) const
-    {
-        std::vector<T> values(first_count);
-        EXPECT_EQ(cudaMemcpy(values.data(), data, first_count * sizeof(T), cudaMemcpyDeviceToHost),
-                  cudaSuccess);
-        return values;
-    }
-};
-
-struct Selection {
-    Array<select_scalars> scalars{1};
-    Array<uint32_t> bins{SELECT_BINS}, digits{SELECT_KEY_DIGITS * SELECT_DIGITS},
-        sorters{SELECT_SORTERS * SELECT_DIGITS};
-    Array<float> value, kept_value;
-    Array<uint64_t> place, kept_place;
-    Array<uint32_t> counts{2}, row, start, column;
-    Array<float> out;
-    device_select view = {};
-    device_sparse result;
-
-    Selection(size_t keep, size_t rows, size_t columns)
-        : value(select_capacity(keep)), kept_value(keep), place(select_capacity(keep)),
-          kept_place(keep), row(keep), start(keep + 1), column(keep), out(keep)
-    {
-        view.scalars = scalars.data;
-        view.bins = bins.data;
-        view.digits = digits.data;
-        view.sorters = sorters.data;
-        view.value = value.data;
-        view.place = place.data;
-        view.kept_value = kept_value.data;
-        view.kept_place = kept_place.data;
-        select_shape(&view, keep, rows, columns);
-        result = {counts.data, row.data, start.data, column.data, out.data};
-    }
-
-    std::vector<entry> entries() const
-    {
-        std::vector<uint32_t> count = counts.read(2);
-        size_t nnz = count[COUNT_NNZ], live = count[COUNT_LIVE];
-        std::vector<uint32_t> rows = row.read(live), starts = start.read(live + 1),
-                              columns = column.read(nnz);
-        std::vector<float> values = out.read(nnz);
-        std::vector<entry> found;
-        for (size_t j = 0; j < live; j++)
-            for (size_t k = starts[j]; k < starts[j + 1]; k++)
-                found.push_back({values[k], rows[j], columns[k]});
-        EXPECT_EQ(starts[live], nnz);
-        return found;
-    }
-};
+using cuda_arrays::Array;
+using cuda_arrays::Selection;
 
 struct Stream {
     Array<float> value;
