@@ -161,6 +161,7 @@ struct Pair {
         EXPECT_EQ(operations()->dense_step(network, data), RELIHT_OK);
         EXPECT_EQ(operations()->dense_report(network, &report), RELIHT_OK);
         EXPECT_NEAR(report.loss, loss, 1e-5 * (1 + loss)) << c.name;
+        EXPECT_EQ(report.samples, batch_x.size()) << c.name;
         expected.adam(gradient);
         return gradient;
     }

@@ -134,7 +134,8 @@ typedef struct dense_problem {
 } dense_problem;
 
 typedef struct dense_report {
-    double loss; /* mean over all samples stepped on since the last report, before each step */
+    double loss;    /* mean over all samples stepped on since the last report, before each step */
+    size_t samples; /* those; a sample counts as often as it was stepped on */
 } dense_report;
 
 struct backend_operations {

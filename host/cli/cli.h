@@ -106,6 +106,14 @@ int planted_draw(struct run *run, const reliht_planted_options *options, reliht_
 int identifiability_report(struct run *run, const reliht_model *network, const reliht_dataset *data,
                            bool by_number);
 
+/* ---- command_inr.c: images, for the commands that fit them. */
+/* EXIT_USAGE if the options tell of no image. */
+int image_options(const struct command *command, const struct settings *settings,
+                  reliht_image_options *options);
+/* What a network that was fitted to an image draws, as PNG. */
+int image_write(struct run *run, const reliht_model *model, const reliht_dataset *data,
+                size_t width, size_t height, const char *path);
+
 /* ---- picture.c: the weights of a first layer as small images. */
 /* Whether `inputs` values make an image; `channels` planes of width * height. */
 bool picture_shape(size_t inputs, size_t *width, size_t *height, size_t *channels);
@@ -125,6 +133,7 @@ int command_sense(const struct command *command, const struct settings *settings
 int command_eval(const struct command *command, const struct settings *settings);
 int command_predict(const struct command *command, const struct settings *settings);
 int command_info(const struct command *command, const struct settings *settings);
+int command_prune(const struct command *command, const struct settings *settings);
 int command_bench(const struct command *command, const struct settings *settings);
 
 #endif

@@ -68,7 +68,7 @@ static int measure_all(struct run *run, json_t *results)
 int command_bench(const struct command *command, const struct settings *settings)
 {
     struct run run;
-    if (!settings->word)
+    if (settings->word == UNSET_CHOICE)
         return usage_error(command, "what? There is `reliht bench sweep`");
     int given = (settings->samples != UNSET_COUNT) + (settings->inputs != UNSET_COUNT) +
                 (settings->hidden != UNSET_COUNT);

@@ -5,9 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* What the network draws, as PNG. */
-static int write_image(struct run *run, const reliht_model *model, const reliht_dataset *data,
-                       size_t width, size_t height)
+int image_write(struct run *run, const reliht_model *model, const reliht_dataset *data,
+                size_t width, size_t height, const char *path)
 {
     size_t channels = reliht_dataset_outputs(data);
     float *values = calloc(width * height * channels, sizeof *values);
@@ -15,8 +14,7 @@ static int write_image(struct run *run, const reliht_model *model, const reliht_
         return failure("out of memory for the image of %zu x %zu pixels", width, height);
     reliht_status status = reliht_model_predict(run->context, model, data, values);
     if (status == RELIHT_OK)
-        status =
-            reliht_image_write(run->context, run->settings->out, width, height, channels, values);
+        status = reliht_image_write(run->context, path, width, height, channels, values);
     free(values);
     return status == RELIHT_OK ? EXIT_DONE : run_failure(run, status);
 }
@@ -39,13 +37,29 @@ static int fit(struct run *run, const reliht_dataset *data, size_t width, size_t
     json_put(run->result, "psnr_db", json_number(evaluation.psnr_db));
     run_fact(run, "PSNR", "%.2f dB on %zu x %zu pixels", evaluation.psnr_db, width, height);
     if (run->settings->out)
-        result = write_image(run, model, data, width, height);
+        result = image_write(run, model, data, width, height, run->settings->out);
     if (result == EXIT_DONE)
         result =
             run_finish(run, report.seconds, report.seconds_sweep, reliht_model_dense_bytes(model));
 done:
     reliht_model_destroy(model);
     return result;
+}
+
+int image_options(const struct command *command, const struct settings *settings,
+                  reliht_image_options *options)
+{
+    reliht_image_options_default(options);
+    options->features = settings->features;
+    options->sigma = settings->sigma;
+    options->unit_coordinates = settings->coordinates == 1;
+    options->seed = settings->seed;
+    if (!settings->image)
+        return usage_error(command, "which image? Give --image FILE.png");
+    if (settings->features % 2)
+        return usage_error(command, "--features: %zu is odd; every sine has its cosine",
+                           (size_t)settings->features);
+    return EXIT_DONE;
 }
 
 int command_inr(const struct command *command, const struct settings *settings)
@@ -55,16 +69,8 @@ int command_inr(const struct command *command, const struct settings *settings)
     size_t width = 0, height = 0;
     reliht_image_options options;
     const char *const outputs[] = {settings->model, settings->log, settings->out};
-    reliht_image_options_default(&options);
-    options.features = settings->features;
-    options.sigma = settings->sigma;
-    options.unit_coordinates = settings->coordinates == 1;
-    options.seed = settings->seed;
-    if (!settings->image)
-        return usage_error(command, "which image? Give --image FILE.png");
-    if (settings->features % 2)
-        return usage_error(command, "--features: %zu is odd; every sine has its cosine",
-                           (size_t)settings->features);
+    if (image_options(command, settings, &options) != EXIT_DONE)
+        return EXIT_USAGE;
     int result = run_open(&run, command, settings);
     if (result == EXIT_DONE)
         result = run_check_outputs(&run, outputs, 3);

@@ -114,14 +114,14 @@ static json_t *preprocessing_of(const reliht_model *model)
 
 /* Fills from the metadata what no option has said. */
 static void defaults_from_model(const struct settings *settings, const json_t *preprocessing,
-                                reliht_named_options *options, uint32_t classes[CLASSES_MAXIMUM])
+                                reliht_named_options *options, uint32_t classes[LIST_MAXIMUM])
 {
     const json_t *kept = json_object_get(preprocessing, "classes");
     size_t count = json_array_size(kept);
     named_options(settings, options);
     if (settings->data == UNSET_CHOICE)
         options->name = json_string_value(json_object_get(preprocessing, "source"));
-    if (!options->class_count && count <= CLASSES_MAXIMUM) {
+    if (!options->class_count && count <= LIST_MAXIMUM) {
         for (size_t i = 0; i < count; i++)
             classes[i] = (uint32_t)json_integer_value(json_array_get(kept, i));
         options->classes = classes;
@@ -156,7 +156,7 @@ static int open_image(struct run *run, const json_t *preprocessing, reliht_datas
 static int open_named(struct run *run, const json_t *preprocessing, reliht_dataset **dataset)
 {
     const struct settings *settings = run->settings;
-    uint32_t classes[CLASSES_MAXIMUM];
+    uint32_t classes[LIST_MAXIMUM];
     reliht_named_options options;
     defaults_from_model(settings, preprocessing, &options, classes);
     if (!options.name || !*options.name)

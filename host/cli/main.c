@@ -70,6 +70,29 @@ static void defaults_sense(struct settings *settings)
     settings->tolerance = options.tolerance;
 }
 
+/* What depends on the task is set by command_prune. */
+static void defaults_prune(struct settings *settings)
+{
+    reliht_planted_options planted;
+    reliht_image_options image;
+    reliht_prune_options options;
+    reliht_planted_options_default(&planted);
+    reliht_image_options_default(&image);
+    reliht_prune_options_default(&options);
+    settings->samples = planted.samples;
+    settings->inputs = planted.inputs;
+    settings->outputs = planted.outputs;
+    settings->correlation = planted.correlation;
+    settings->density = planted.density;
+    settings->features = image.features;
+    settings->sigma = image.sigma;
+    settings->coordinates = image.unit_coordinates;
+    settings->hidden = settings->epochs = UNSET_COUNT;
+    settings->layers = options.layers;
+    settings->prune_rate = options.rate;
+    settings->learning_rate = options.learning_rate;
+}
+
 static void defaults_apply(struct settings *settings)
 {
     settings->split = UNSET_CHOICE;
@@ -128,6 +151,17 @@ static const struct command COMMANDS[] = {
      "measurement matrix are drawn again whenever they are needed, so the matrix is\n"
      "never stored.",
      "  reliht sense --length 1000 --nnz 10 --measurements 200", defaults_sense, command_sense},
+    {"prune", PRUNE, "train|planted|inr", "dense training and magnitude pruning, the baseline",
+     "Iterative magnitude pruning on the data of another command: of a data set\n"
+     "(`reliht prune train`, or no word), a planted network (`reliht prune planted`) or\n"
+     "an image (`reliht prune inr`). A dense network is trained by Adam; round by\n"
+     "round the smallest weights are removed, the others return to where they began,\n"
+     "and the network is trained again. The result tells the score of the dense\n"
+     "network, of each target right after the cut (..._cut) and after training on its\n"
+     "mask. Bias weights are pruned and counted like the others.",
+     "  reliht prune --data mnist --hidden 200 --nnz 10000,2000,500 --model pruned.safetensors\n"
+     "  reliht prune planted --hidden 10 --nnz 50 --json",
+     defaults_prune, command_prune},
     {"eval", EVAL, NULL, "evaluate a model on data",
      "Prints the accuracy of a model, or the PSNR where targets are real. Data set,\n"
      "classes, split and scaling are those the model was trained with unless options\n"

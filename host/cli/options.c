@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum option_kind { FLAG, COUNT, REAL, TEXT, CHOICE, CLASSES } option_kind;
+typedef enum option_kind { FLAG, COUNT, REAL, TEXT, CHOICE, CLASSES, COUNTS } option_kind;
 
 typedef enum option_group {
     GROUP_DATA,
@@ -41,76 +41,80 @@ struct option {
 #define NETWORKS (TRAIN | PLANTED | INR)
 #define RUNS (NETWORKS | SENSE)
 #define APPLIES (EVAL | PREDICT)
-#define ALL (RUNS | APPLIES | INFO | BENCH | SWEEP)
+#define ALL (RUNS | PRUNE | APPLIES | INFO | BENCH | SWEEP)
 
 /* clang-format off */
 static const struct option OPTIONS[] = {
     /* ---- data */
     {"data", "NAME", GROUP_DATA, CHOICE, FIELD(data), 0, 0, "fashion-mnist|mnist|cifar10",
-     TRAIN | APPLIES, "none: give this or --x",
+     TRAIN | PRUNE | APPLIES, "none: give this or --x",
      "The data set: fashion-mnist, mnist or cifar10"},
-    {"data-dir", "DIR", GROUP_DATA, TEXT, FIELD(data_dir), 0, 0, NULL, TRAIN | APPLIES,
+    {"data-dir", "DIR", GROUP_DATA, TEXT, FIELD(data_dir), 0, 0, NULL, TRAIN | PRUNE | APPLIES,
      "the Debian package's folder, then $RELIHT_DATA/NAME",
      "Folder that holds the files of --data"},
-    {"x", "X.npy", GROUP_DATA, TEXT, FIELD(x), 0, 0, NULL, TRAIN | APPLIES, "none",
+    {"x", "X.npy", GROUP_DATA, TEXT, FIELD(x), 0, 0, NULL, TRAIN | PRUNE | APPLIES, "none",
      "Inputs [samples, inputs] instead of --data: float32, float64 or uint8"},
-    {"y", "Y.npy", GROUP_DATA, TEXT, FIELD(y), 0, 0, NULL, TRAIN | EVAL, "none",
+    {"y", "Y.npy", GROUP_DATA, TEXT, FIELD(y), 0, 0, NULL, TRAIN | PRUNE | EVAL, "none",
      "Targets of --x: integers [samples] are class labels, floats [samples] or "
      "[samples, outputs] are values"},
-    {"x-test", "X.npy", GROUP_DATA, TEXT, FIELD(x_test), 0, 0, NULL, TRAIN, "none",
+    {"x-test", "X.npy", GROUP_DATA, TEXT, FIELD(x_test), 0, 0, NULL, TRAIN | PRUNE, "none",
      "Inputs to test on after training with --x"},
-    {"y-test", "Y.npy", GROUP_DATA, TEXT, FIELD(y_test), 0, 0, NULL, TRAIN, "none",
+    {"y-test", "Y.npy", GROUP_DATA, TEXT, FIELD(y_test), 0, 0, NULL, TRAIN | PRUNE, "none",
      "Targets of --x-test"},
     {"classes", "LIST", GROUP_DATA, CLASSES, FIELD(classes), 0, 4294967295.0, NULL,
-     TRAIN | APPLIES, "all",
+     TRAIN | PRUNE | APPLIES, "all",
      "Keep only these labels of --data, as in 0,1; two of them make a problem with one output "
      "and targets 0 and 1"},
-    {"split", "NAME", GROUP_DATA, CHOICE, FIELD(split), 0, 0, "standard|paper", TRAIN | APPLIES,
+    {"split", "NAME", GROUP_DATA, CHOICE, FIELD(split), 0, 0, "standard|paper", TRAIN | PRUNE | APPLIES,
      NULL,
      "standard: the training and test parts as published with --data; paper: per class, in file "
      "order over both, the first 5000 for training and the next 1000 for testing"},
     {"part", "NAME", GROUP_DATA, CHOICE, FIELD(part), 0, 0, "test|train", APPLIES, NULL,
      "Which part of --data to use: test or train"},
-    {"raw", NULL, GROUP_DATA, FLAG, FIELD(raw), 0, 0, NULL, TRAIN | APPLIES, NULL,
+    {"raw", NULL, GROUP_DATA, FLAG, FIELD(raw), 0, 0, NULL, TRAIN | PRUNE | APPLIES, NULL,
      "Keep bytes as 0..255 instead of dividing them by 255"},
     {"train-limit", "N", GROUP_DATA, COUNT, FIELD(train_limit), 1, DIMENSION_MAXIMUM, NULL,
-     TRAIN | APPLIES, "all", "Use at most N training samples of --data, in file order"},
+     TRAIN | PRUNE | APPLIES, "all", "Use at most N training samples of --data, in file order"},
     {"test-limit", "N", GROUP_DATA, COUNT, FIELD(test_limit), 1, DIMENSION_MAXIMUM, NULL,
-     TRAIN | APPLIES, "all", "Use at most N test samples of --data, in file order"},
-    {"image", "FILE.png", GROUP_DATA, TEXT, FIELD(image), 0, 0, NULL, INR | APPLIES,
+     TRAIN | PRUNE | APPLIES, "all", "Use at most N test samples of --data, in file order"},
+    {"image", "FILE.png", GROUP_DATA, TEXT, FIELD(image), 0, 0, NULL, INR | PRUNE | APPLIES,
      "none", "The image, grey or RGB (eval and predict: of a model that inr has fitted)"},
-    {"features", "N", GROUP_DATA, COUNT, FIELD(features), 2, DIMENSION_MAXIMUM, NULL, INR, NULL,
+    {"features", "N", GROUP_DATA, COUNT, FIELD(features), 2, DIMENSION_MAXIMUM, NULL, INR | PRUNE, NULL,
      "Random Fourier features of each pixel's coordinates; an even number"},
-    {"sigma", "R", GROUP_DATA, REAL, FIELD(sigma), 0, 1e6, NULL, INR, NULL,
+    {"sigma", "R", GROUP_DATA, REAL, FIELD(sigma), 0, 1e6, NULL, INR | PRUNE, NULL,
      "Standard deviation of the features' frequencies"},
-    {"coordinates", "KIND", GROUP_DATA, CHOICE, FIELD(coordinates), 0, 0, "pixel|unit", INR, NULL,
+    {"coordinates", "KIND", GROUP_DATA, CHOICE, FIELD(coordinates), 0, 0, "pixel|unit", INR | PRUNE, NULL,
      "pixel: whole numbers; unit: scaled to [0, 1)"},
     {"samples", "N", GROUP_DATA, COUNT, FIELD(samples), 1, DIMENSION_MAXIMUM, NULL,
-     PLANTED | BENCH, "a table of three shapes", "Number of samples"},
+     PLANTED | PRUNE | BENCH, "a table of three shapes", "Number of samples"},
     {"inputs", "D", GROUP_DATA, COUNT, FIELD(inputs), 1, DIMENSION_MAXIMUM, NULL,
-     PLANTED | BENCH, "a table of three shapes", "Number of inputs"},
-    {"outputs", "K", GROUP_DATA, COUNT, FIELD(outputs), 1, DIMENSION_MAXIMUM, NULL, PLANTED, NULL,
+     PLANTED | PRUNE | BENCH, "a table of three shapes", "Number of inputs"},
+    {"outputs", "K", GROUP_DATA, COUNT, FIELD(outputs), 1, DIMENSION_MAXIMUM, NULL, PLANTED | PRUNE, NULL,
      "Number of outputs"},
     {"planted-hidden", "K", GROUP_DATA, COUNT, FIELD(planted_hidden), 1, DIMENSION_MAXIMUM, NULL,
      PLANTED, "as --hidden",
      "Neurons of the planted network, at most --hidden; with --convex the others get drawn "
      "generators"},
-    {"disjoint", NULL, GROUP_DATA, FLAG, FIELD(disjoint), 0, 0, NULL, PLANTED, NULL,
+    {"planted-hidden", "K", GROUP_DATA, COUNT, FIELD(planted_hidden), 1, DIMENSION_MAXIMUM, NULL,
+     PRUNE, "as --hidden", "Neurons of the planted network"},
+    {"planted-nnz", "S", GROUP_DATA, COUNT, FIELD(planted_nnz), 1, DIMENSION_MAXIMUM, NULL, PRUNE,
+     "the largest of --nnz", "Weights of the planted network, over all layers"},
+    {"disjoint", NULL, GROUP_DATA, FLAG, FIELD(disjoint), 0, 0, NULL, PLANTED | PRUNE, NULL,
      "No input feeds two planted neurons"},
-    {"magnitude-minimum", "R", GROUP_DATA, REAL, FIELD(magnitude_minimum), 0, 1e6, NULL, PLANTED,
+    {"magnitude-minimum", "R", GROUP_DATA, REAL, FIELD(magnitude_minimum), 0, 1e6, NULL, PLANTED | PRUNE,
      NULL, "Planted weights are +-(R + |N(0,1)|); 0: N(0,1)"},
-    {"noise", "SIGMA", GROUP_DATA, REAL, FIELD(noise), 0, 1e6, NULL, PLANTED, NULL,
+    {"noise", "SIGMA", GROUP_DATA, REAL, FIELD(noise), 0, 1e6, NULL, PLANTED | PRUNE, NULL,
      "Standard deviation of Gaussian noise on the planted network's outputs"},
-    {"inputs-from", "X.npy", GROUP_DATA, TEXT, FIELD(inputs_from), 0, 0, NULL, PLANTED, "drawn",
+    {"inputs-from", "X.npy", GROUP_DATA, TEXT, FIELD(inputs_from), 0, 0, NULL, PLANTED | PRUNE, "drawn",
      "Plant the network on these inputs [samples, inputs] instead of drawn ones"},
     {"inputs-draw", "KIND", GROUP_DATA, CHOICE, FIELD(inputs_draw), 0, 0,
-     "gaussian|correlated|heavy|sparse", PLANTED, NULL,
+     "gaussian|correlated|heavy|sparse", PLANTED | PRUNE, NULL,
      "How inputs are drawn, always with mean 0 and variance 1: gaussian, the theory's assumption; "
      "correlated, Gaussian with neighbours correlated; heavy, Student's t with 3 degrees of "
      "freedom; sparse, mostly zeros, the rest Gaussian"},
-    {"correlation", "RHO", GROUP_DATA, REAL, FIELD(correlation), -0.9999, 0.9999, NULL, PLANTED,
+    {"correlation", "RHO", GROUP_DATA, REAL, FIELD(correlation), -0.9999, 0.9999, NULL, PLANTED | PRUNE,
      NULL, "Correlation of neighbouring inputs with --inputs-draw correlated"},
-    {"density", "F", GROUP_DATA, REAL, FIELD(density), 1e-6, 1, NULL, PLANTED, NULL,
+    {"density", "F", GROUP_DATA, REAL, FIELD(density), 1e-6, 1, NULL, PLANTED | PRUNE, NULL,
      "Share of inputs that are not zero with --inputs-draw sparse"},
     {"length", "N", GROUP_DATA, COUNT, FIELD(length), 1, DIMENSION_MAXIMUM, NULL, SENSE, NULL,
      "Length of the vector to recover"},
@@ -134,17 +138,26 @@ static const struct option OPTIONS[] = {
     /* ---- network */
     {"hidden", "M", GROUP_NETWORK, COUNT, FIELD(hidden), 1, DIMENSION_MAXIMUM, NULL,
      NETWORKS | BENCH, "a table of three shapes", "Hidden neurons of each layer"},
+    {"hidden", "M", GROUP_NETWORK, COUNT, FIELD(hidden), 1, DIMENSION_MAXIMUM, NULL, PRUNE,
+     "100; planted and inr: 10", "Hidden neurons of each layer"},
+    {"nnz", "LIST", GROUP_NETWORK, COUNTS, FIELD(targets), 1, DIMENSION_MAXIMUM, NULL, PRUNE,
+     "1000; planted: 50",
+     "Weights to be left, over all layers; several, as in 50,200,1000, are served by one descent"},
     {"nnz", "S", GROUP_NETWORK, COUNT, FIELD(nnz), 1, DIMENSION_MAXIMUM, NULL, RUNS | BENCH, NULL,
      "At most this many weights are nonzero, over all layers"},
     {"layers", "L", GROUP_NETWORK, COUNT, FIELD(layers), 1, 64, NULL, NETWORKS, NULL,
      "Hidden layers, trained one after the other with nnz/layers weights each"},
-    {"bias", NULL, GROUP_NETWORK, FLAG, FIELD(bias), 0, 0, NULL, NETWORKS, NULL,
+    {"layers", "L", GROUP_NETWORK, COUNT, FIELD(layers), 1, 64, NULL, PRUNE, NULL,
+     "Hidden layers, trained together"},
+    {"bias", NULL, GROUP_NETWORK, FLAG, FIELD(bias), 0, 0, NULL, NETWORKS | PRUNE, NULL,
      "Add a constant input to every layer; inr does so unless told --no-bias"},
-    {"no-bias", NULL, GROUP_NETWORK, FLAG, FIELD(no_bias), 0, 0, NULL, INR, NULL,
+    {"no-bias", NULL, GROUP_NETWORK, FLAG, FIELD(no_bias), 0, 0, NULL, INR | PRUNE, NULL,
      "No constant input, as published"},
     {"signs", "KIND", GROUP_NETWORK, CHOICE, FIELD(signs), 0, 0, "auto|plus|mixed", NETWORKS, NULL,
      "Output signs of the neurons (one output): plus, mixed (half of them subtract), or auto: "
      "plus if no target is negative, else mixed"},
+    {"signs", "KIND", GROUP_NETWORK, CHOICE, FIELD(signs), 0, 0, "auto|plus|mixed", PRUNE, NULL,
+     "planted: output signs of the planted neurons (one output), plus or mixed; auto: plus"},
     {"convex", NULL, GROUP_NETWORK, FLAG, FIELD(convex), 0, 0, NULL, NETWORKS, NULL,
      "Keep the generators fixed (one output): the setting of the recovery guarantee. In planted "
      "the planted neurons are given as generators"},
@@ -164,10 +177,22 @@ static const struct option OPTIONS[] = {
     {"batch", "B", GROUP_TRAINING, COUNT, FIELD(batch), 0, DIMENSION_MAXIMUM, NULL, TRAIN | PLANTED,
      "500 with more than 20000 training samples, else 0",
      "Samples of a step; 0: all of them"},
+    {"epochs", "E", GROUP_TRAINING, COUNT, FIELD(epochs), 1, DIMENSION_MAXIMUM, NULL, PRUNE,
+     "10; inr: 100", "Passes over the data in each round"},
+    {"epochs-final", "E", GROUP_TRAINING, COUNT, FIELD(epochs_final), 1, DIMENSION_MAXIMUM, NULL,
+     PRUNE, "as --epochs", "Passes over the data on the mask of each target"},
+    {"batch", "B", GROUP_TRAINING, COUNT, FIELD(batch), 0, DIMENSION_MAXIMUM, NULL, PRUNE,
+     "128", "Samples of a step; 0: all of them"},
+    {"prune-rate", "R", GROUP_TRAINING, REAL, FIELD(prune_rate), 0, 1000, NULL, PRUNE, NULL,
+     "From 0.001 to below 1: the share of the remaining weights that a round removes; 0: all in "
+     "one round; a whole number from 1: so many rounds of equal ratio. A round that would go below "
+     "a target stops at it"},
+    {"learning-rate", "R", GROUP_TRAINING, REAL, FIELD(learning_rate), 1e-9, 1e6, NULL, PRUNE, NULL,
+     "Step size of Adam"},
     {"refits", "N", GROUP_TRAINING, COUNT, FIELD(refits), 0, 1e6, NULL, RUNS, NULL,
      "Steps on the new support alone after each step (one output)"},
     {"loss", "NAME", GROUP_TRAINING, CHOICE, FIELD(loss), 0, 0, "auto|mse|cross-entropy",
-     TRAIN | PLANTED | INR, NULL,
+     NETWORKS | PRUNE, NULL,
      "mse, cross-entropy, or auto: cross-entropy for three or more classes, else mse"},
     {"importance", "KIND", GROUP_TRAINING, CHOICE, FIELD(importance), 0, 0,
      "sketch|sketch-published|magnitude", NETWORKS, NULL,
@@ -180,22 +205,25 @@ static const struct option OPTIONS[] = {
     {"validation", "F", GROUP_TRAINING, REAL, FIELD(validation), 0, 0.9, NULL, NETWORKS, NULL,
      "Share of the training data kept apart to choose the best epoch by; 0: none, the training "
      "loss decides"},
+    {"validation", "F", GROUP_TRAINING, REAL, FIELD(validation), 0, 0.9, NULL, PRUNE, NULL,
+     "Share of the training data kept apart to choose the best epoch on each target's mask by; 0: "
+     "none, the last epoch stays"},
     {"return", "WHICH", GROUP_TRAINING, CHOICE, FIELD(returned), 0, 0, "best|last", NETWORKS, NULL,
      "The network of the best or of the last epoch"},
     {"tolerance", "R", GROUP_TRAINING, REAL, FIELD(tolerance), 0, 1, NULL, RUNS, NULL,
      "Stop when the relative residual or, but for sense, the relative change of the weights is at "
      "most R; 0: never"},
     {"seed", "N", GROUP_TRAINING, COUNT, FIELD(seed), 0, 9223372036854775807.0, NULL,
-     RUNS, NULL, "Seed of everything that is drawn; the same seed gives the same result"},
+     RUNS | PRUNE, NULL, "Seed of everything that is drawn; the same seed gives the same result"},
     {"repeats", "N", GROUP_TRAINING, COUNT, FIELD(repeats), 1, 100000, NULL, BENCH, NULL,
      "Interleaved runs of each shape, of which the median counts"},
     /* ---- files and output */
-    {"model", "FILE", GROUP_OUTPUT, TEXT, FIELD(model), 0, 0, NULL, NETWORKS | APPLIES | INFO,
-     "none", "The model, a safetensors file: written by train, planted and inr, read by eval, "
+    {"model", "FILE", GROUP_OUTPUT, TEXT, FIELD(model), 0, 0, NULL, NETWORKS | PRUNE | APPLIES | INFO,
+     "none", "The model, a safetensors file: written by train, planted, inr and prune (several targets: one file each, FILE-NNZ), read by eval, "
      "predict and info"},
-    {"log", "FILE.jsonl", GROUP_OUTPUT, TEXT, FIELD(log), 0, 0, NULL, RUNS, "none",
+    {"log", "FILE.jsonl", GROUP_OUTPUT, TEXT, FIELD(log), 0, 0, NULL, RUNS | PRUNE, "none",
      "Write one JSON object per epoch"},
-    {"out", "FILE", GROUP_OUTPUT, TEXT, FIELD(out), 0, 0, NULL, INR | PREDICT, "none",
+    {"out", "FILE", GROUP_OUTPUT, TEXT, FIELD(out), 0, 0, NULL, INR | PRUNE | PREDICT, "none",
      "inr: the fitted image as PNG; predict: the outputs as .npy (the image, if it ends in .png "
      "and the model is of inr); without it predict prints a line per sample"},
     {"out", "DIR", GROUP_OUTPUT, TEXT, FIELD(out), 0, 0, NULL, SWEEP, "none: needed",
@@ -206,7 +234,7 @@ static const struct option OPTIONS[] = {
     {"json", NULL, GROUP_OUTPUT, FLAG, FIELD(json), 0, 0, NULL, ALL, NULL,
      "Print the result as one JSON object, the last line of standard output"},
     {"quiet", NULL, GROUP_OUTPUT, FLAG, FIELD(quiet), 0, 0, NULL,
-     RUNS | APPLIES | BENCH | SWEEP, NULL,
+     RUNS | PRUNE | APPLIES | BENCH | SWEEP, NULL,
      "No progress on standard error"},
     /* ---- program */
     {"jobs", "J", GROUP_PROGRAM, COUNT, FIELD(jobs), 1, 4096, NULL, SWEEP,
@@ -230,7 +258,8 @@ static void settings_defaults(const struct command *command, struct settings *se
     settings->batch = UNSET_COUNT;
     settings->train_limit = settings->test_limit = UNSET_COUNT;
     settings->samples = settings->inputs = settings->planted_hidden = UNSET_COUNT;
-    settings->data = UNSET_CHOICE;
+    settings->planted_nnz = settings->epochs_final = UNSET_COUNT;
+    settings->data = settings->word = UNSET_CHOICE;
     command->defaults(settings);
 }
 
@@ -296,19 +325,20 @@ static bool read_choice(const char *text, const char *choices, int *value)
     return false;
 }
 
-/* "3,5,8": labels without repetition. */
-static bool read_classes(const char *text, class_list *list)
+/* "3,5,8": at least `least` numbers without repetition. */
+static bool read_list(const char *text, size_t least, double minimum, double maximum,
+                      number_list *list)
 {
     list->count = 0;
     while (true) {
         char digits[11];
         size_t length = strcspn(text, ",");
         uint64_t value;
-        if (length >= sizeof digits || list->count == CLASSES_MAXIMUM)
+        if (length >= sizeof digits || list->count == LIST_MAXIMUM)
             return false;
         memcpy(digits, text, length);
         digits[length] = 0;
-        if (!read_count(digits, 0, UINT32_MAX, &value))
+        if (!read_count(digits, minimum, maximum, &value))
             return false;
         for (size_t i = 0; i < list->count; i++) {
             if (list->values[i] == value)
@@ -316,7 +346,7 @@ static bool read_classes(const char *text, class_list *list)
         }
         list->values[list->count++] = (uint32_t)value;
         if (!text[length])
-            return list->count >= 2;
+            return list->count >= least;
         text += length + 1;
     }
 }
@@ -335,7 +365,9 @@ static bool read_value(const struct option *option, const char *text, struct set
     case CHOICE:
         return read_choice(text, option->choices, field);
     case CLASSES:
-        return read_classes(text, field);
+        return read_list(text, 2, option->minimum, option->maximum, field);
+    case COUNTS:
+        return read_list(text, 1, option->minimum, option->maximum, field);
     case TEXT:
         *(const char **)field = text;
         return *text != 0;
@@ -364,6 +396,10 @@ static const char *allowed(const struct option *option, char *text, size_t bytes
     }
     case CLASSES:
         snprintf(text, bytes, "two or more different labels separated by commas, as in 0,1");
+        break;
+    case COUNTS:
+        snprintf(text, bytes, "different whole numbers from %.0f to %.0f separated by commas",
+                 option->minimum, option->maximum);
         break;
     default:
         snprintf(text, bytes, "a name that is not empty");
@@ -458,6 +494,7 @@ static void default_text(const struct command *command, const struct option *opt
         break;
     case TEXT:
     case CLASSES:
+    case COUNTS:
         break;
     }
 }
@@ -545,14 +582,44 @@ static int option_error(const struct command *command, int error, const char *na
     }
 }
 
+/* The words a command takes, as in "'train' or 'planted'". */
+static const char *words_text(const struct command *command, char *text, size_t bytes)
+{
+    char word[32];
+    size_t length = 0;
+    for (int i = 0; choice_at(command->word, i, word) && length < bytes; i++)
+        length += (size_t)snprintf(text + length, bytes - length, "%s'%s'", i ? " or " : "", word);
+    return text;
+}
+
 static int take_words(const struct command *command, poptContext context, struct settings *settings)
 {
-    for (const char *word; (word = poptGetArg(context));) {
-        if (!command->word || settings->word)
+    char words[128];
+    bool taken = false;
+    for (const char *word; (word = poptGetArg(context)); taken = true) {
+        if (!command->word || taken)
             return usage_error(command, "'%s' is not expected here; options begin with --", word);
-        if (strcmp(word, command->word))
-            return usage_error(command, "'%s' is unknown, there is '%s'", word, command->word);
-        settings->word = command->word;
+        if (!read_choice(word, command->word, &settings->word))
+            return usage_error(command, "'%s' is unknown, there is %s", word,
+                               words_text(command, words, sizeof words));
+    }
+    return EXIT_DONE;
+}
+
+/* Options of other tasks than the one that prune is given. */
+static int check_task(const struct command *command, const struct settings *settings,
+                      const struct option *const given[], size_t count)
+{
+    static const int bits[] = {TRAIN, PLANTED, INR};
+    char task[32];
+    if (command->bit != PRUNE)
+        return EXIT_DONE;
+    int word = settings->word == UNSET_CHOICE ? 0 : settings->word;
+    choice_at(command->word, word, task);
+    for (size_t i = 0; i < count; i++) {
+        int tasks = given[i]->commands & NETWORKS;
+        if (tasks && !(tasks & bits[word]))
+            return usage_error(command, "--%s is not for the task %s", given[i]->name, task);
     }
     return EXIT_DONE;
 }
@@ -560,6 +627,8 @@ static int take_words(const struct command *command, poptContext context, struct
 int options_parse(const struct command *command, int argc, const char **argv,
                   struct settings *settings, bool *help)
 {
+    const struct option *given[OPTIONS_MAXIMUM];
+    size_t count = 0;
     int status = EXIT_DONE, value;
     *help = false;
     settings_defaults(command, settings);
@@ -576,8 +645,11 @@ int options_parse(const struct command *command, int argc, const char **argv,
             *help = true;
             goto done;
         }
-        if (value >= VALUE_FIRST)
+        if (value >= VALUE_FIRST) {
             status = take_value(command, context, &OPTIONS[value - VALUE_FIRST], settings);
+            if (count < OPTIONS_MAXIMUM)
+                given[count++] = &OPTIONS[value - VALUE_FIRST];
+        }
         if (status != EXIT_DONE)
             goto done;
     }
@@ -586,6 +658,8 @@ int options_parse(const struct command *command, int argc, const char **argv,
         goto done;
     }
     status = take_words(command, context, settings);
+    if (status == EXIT_DONE)
+        status = check_task(command, settings, given, count);
 done:
     poptFreeContext(context);
     tables_free(tables);
@@ -596,8 +670,9 @@ int options_help(const struct command *command)
 {
     char name[64];
     const char *arguments[] = {name, NULL};
-    snprintf(name, sizeof name, "reliht %s%s%s", command->name, command->word ? " " : "",
-             command->word ? command->word : "");
+    const char *word = command->word ? command->word : "";
+    snprintf(name, sizeof name, strchr(word, '|') ? "reliht %s [%s]" : "reliht %s %s",
+             command->name, word);
     popt_tables *tables = tables_make(command);
     poptContext context =
         tables ? poptGetContext(name, 1, arguments, tables->all, POPT_CONTEXT_NO_EXEC) : NULL;

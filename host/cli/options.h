@@ -8,13 +8,13 @@
 /* Values of options that were not given and have no default of their own. */
 #define UNSET_COUNT UINT64_MAX
 #define UNSET_CHOICE (-1)
-#define CLASSES_MAXIMUM 256u
+#define LIST_MAXIMUM 256u
 #define OPTIONS_MAXIMUM 128u /* given in one call */
 
-typedef struct class_list {
-    uint32_t values[CLASSES_MAXIMUM];
+typedef struct number_list {
+    uint32_t values[LIST_MAXIMUM];
     size_t count; /* 0: unset */
-} class_list;
+} number_list;
 
 /* A choice is the place of the word in the option's list; the lists follow the library's enums. */
 struct settings {
@@ -27,10 +27,14 @@ struct settings {
     uint64_t epochs, batch, refits, seed;
     int solver, loss, importance, step, returned;
     double validation, tolerance;
+    /* pruning */
+    number_list targets;
+    double prune_rate, learning_rate;
+    uint64_t epochs_final, planted_nnz;
     /* data */
     int data, split, part;
     const char *data_dir, *x, *y, *x_test, *y_test;
-    class_list classes;
+    number_list classes;
     bool raw;
     uint64_t train_limit, test_limit;
     /* planted networks, images, sensing, benchmark */
@@ -52,7 +56,7 @@ struct settings {
     uint64_t jobs;
     int backend;
     uint64_t threads;
-    const char *word; /* the one word beside the options that some commands take, or NULL */
+    int word; /* of the words that some commands take beside options: its place, or UNSET_CHOICE */
     char *owned[OPTIONS_MAXIMUM]; /* texts that the fields above point to */
     size_t owned_count;
 };
@@ -66,13 +70,14 @@ typedef enum command_bit {
     PREDICT = 32,
     INFO = 64,
     BENCH = 128,
+    PRUNE = 256,
     SWEEP = 4096,
 } command_bit;
 
 struct command {
     const char *name;
     command_bit bit;
-    const char *word;    /* the word it takes beside options ("sweep"), or NULL */
+    const char *word;    /* the words it takes beside options, one of "train|planted", or NULL */
     const char *summary; /* one line for the list of commands */
     const char *description;
     const char *example;

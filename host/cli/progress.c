@@ -58,7 +58,10 @@ static void note_log_error(struct progress *progress)
 static void log_epoch(struct progress *progress, const reliht_progress *step)
 {
     json_t *line = json_object();
-    json_put_count(line, "layer", step->layer);
+    if (step->rounds)
+        json_put_count(line, "round", step->round);
+    else
+        json_put_count(line, "layer", step->layer);
     json_put_count(line, "epoch", step->epoch);
     json_put(line, "loss", json_number(step->loss));
     if (!isnan(step->evaluation_loss))
@@ -91,14 +94,16 @@ static int terminal_columns(void)
     return 80;
 }
 
-/* Share of the work that is done, all layers taken as equal. */
+/* Share of the work that is done, all layers or rounds taken as equal. */
 static double share_done(const reliht_progress *step)
 {
     double epochs = (double)step->epoch;
     if (step->batch < step->batches)
         epochs += (double)step->batch / (double)step->batches;
     double layer = step->epochs ? epochs / (double)step->epochs : 1;
-    double share = ((double)step->layer + layer) / (double)(step->layers ? step->layers : 1);
+    size_t before = step->rounds ? step->round : step->layer;
+    size_t all = step->rounds ? step->rounds : step->layers;
+    double share = ((double)before + layer) / (double)(all ? all : 1);
     return share < 1 ? share : 1;
 }
 
@@ -108,6 +113,8 @@ static void describe(const reliht_progress *step, char *text, size_t bytes)
     double share = share_done(step);
     if (step->layers > 1)
         snprintf(layer, sizeof layer, "layer %zu/%zu  ", step->layer + 1, step->layers);
+    if (step->rounds > 1)
+        snprintf(layer, sizeof layer, "training %zu/%zu  ", step->round + 1, step->rounds);
     if (step->batches > 1)
         snprintf(batch, sizeof batch, "  batch %zu/%zu", step->batch, step->batches);
     snprintf(text, bytes, "%sepoch %zu/%zu%s  loss %.4g  nnz %zu  %s elapsed, %s left", layer,

@@ -98,14 +98,10 @@ static int check_inputs(const struct run *run, const char *output)
 {
     const struct settings *settings = run->settings;
     bool reads_model = run->command->bit & (EVAL | PREDICT);
-    const char *const inputs[] = {settings->x,
-                                  settings->y,
-                                  settings->x_test,
-                                  settings->y_test,
-                                  settings->generators,
-                                  settings->inputs_from,
-                                  settings->image,
-                                  reads_model ? settings->model : NULL};
+    const char *const inputs[] = {settings->x,          settings->y,
+                                  settings->x_test,     settings->y_test,
+                                  settings->generators, settings->inputs_from,
+                                  settings->image,      reads_model ? settings->model : NULL};
     for (size_t i = 0; i < sizeof inputs / sizeof inputs[0]; i++) {
         if (same_file(output, inputs[i]))
             return usage_error(run->command, "'%s' is read by this run; write to another file",

@@ -1,8 +1,9 @@
 /* Prediction and its scores, a chunk of samples at a time:
  *     mse = mean (yhat - y)^2,  PSNR = 20 log10(max|y|) - 10 log10(mse),
  *     cross-entropy = mean_i log sum_k exp(yhat_ik) - yhat_i,label. */
+#include "model/evaluate.h"
+
 #include "backend/backend.h"
-#include "model/model.h"
 
 #include <float.h>
 #include <math.h>
@@ -18,12 +19,11 @@ static reliht_status check_inputs(reliht_context *context, const reliht_model *m
                 model->inputs, dataset->inputs);
 }
 
-/* Room for the outputs [outputs, at most ROWS] of a chunk. */
-static reliht_status allocate_chunk(reliht_context *context, const reliht_model *model,
-                                    const reliht_dataset *dataset, float **chunk)
+/* Room for the outputs [outputs, rows] of a chunk. */
+static reliht_status allocate_chunk(reliht_context *context, size_t outputs, size_t rows,
+                                    float **chunk)
 {
-    size_t rows = dataset->samples < ROWS ? dataset->samples : ROWS;
-    return gate_allocate(context, MEMORY_workspace, rows, model->outputs * sizeof **chunk,
+    return gate_allocate(context, MEMORY_workspace, rows, outputs * sizeof **chunk,
                          "predicted outputs", chunk);
 }
 
@@ -42,7 +42,7 @@ reliht_status reliht_model_predict(reliht_context *context, const reliht_model *
     if (status)
         return status;
     float *chunk;
-    status = allocate_chunk(context, model, dataset, &chunk);
+    status = allocate_chunk(context, outputs, rows_from(dataset, 0), &chunk);
     for (size_t first = 0; first < dataset->samples && !status; first += ROWS) {
         size_t rows = rows_from(dataset, first);
         status = device->operations->predict(device, model, dataset, first, rows, chunk);
@@ -90,43 +90,79 @@ static double cross_entropy(const float *output, size_t outputs, size_t stride, 
     return largest + log(sum) - (double)output[(size_t)label * stride];
 }
 
-static void score_chunk(const reliht_model *model, const reliht_dataset *dataset, size_t first,
+static bool has_entropy(const predictor *self, const reliht_dataset *dataset)
+{
+    return self->loss == RELIHT_LOSS_CROSS_ENTROPY && self->outputs > 1 && dataset->labels;
+}
+
+static void score_chunk(const predictor *self, const reliht_dataset *dataset, size_t first,
                         size_t rows, const float *outputs, scores *sums)
 {
-    bool entropy = model->loss == RELIHT_LOSS_CROSS_ENTROPY && model->outputs > 1;
+    bool entropy = has_entropy(self, dataset);
     for (size_t i = 0; i < rows; i++) {
-        for (size_t k = 0; k < model->outputs; k++) {
+        for (size_t k = 0; k < self->outputs; k++) {
             double error =
-                (double)outputs[k * rows + i] - target_of(dataset, model->outputs, first + i, k);
+                (double)outputs[k * rows + i] - target_of(dataset, self->outputs, first + i, k);
             sums->squares += error * error;
         }
         if (!dataset->labels)
             continue;
         int32_t label = dataset->labels[first + i];
-        sums->right += class_of(outputs + i, model->outputs, rows) == label;
+        sums->right += class_of(outputs + i, self->outputs, rows) == label;
         if (entropy)
-            sums->entropy += cross_entropy(outputs + i, model->outputs, rows, label);
+            sums->entropy += cross_entropy(outputs + i, self->outputs, rows, label);
     }
 }
 
-static void evaluation_fill(const reliht_model *model, const reliht_dataset *dataset,
+static void evaluation_fill(const predictor *self, const reliht_dataset *dataset,
                             const scores *sums, reliht_evaluation *evaluation)
 {
     double samples = (double)dataset->samples;
-    bool entropy =
-        model->loss == RELIHT_LOSS_CROSS_ENTROPY && model->outputs > 1 && dataset->labels;
-    evaluation->mse = sums->squares / (samples * (double)model->outputs);
+    evaluation->mse = sums->squares / (samples * (double)self->outputs);
     double peak = (double)dataset->target_maximum, least = 0x1p-53 * peak;
     evaluation->psnr_db =
         20 * log10(peak) - 10 * log10(fmax(evaluation->mse, fmax(least * least, DBL_MIN)));
-    evaluation->loss = entropy ? sums->entropy / samples : evaluation->mse;
+    evaluation->loss = has_entropy(self, dataset) ? sums->entropy / samples : evaluation->mse;
     evaluation->accuracy = dataset->labels ? (double)sums->right / samples : NAN;
+}
+
+reliht_status evaluate_predictor(reliht_context *context, const predictor *self,
+                                 const reliht_dataset *dataset, reliht_evaluation *evaluation)
+{
+    size_t most = dataset->samples < self->rows ? dataset->samples : self->rows;
+    float *chunk;
+    scores sums = {0};
+    reliht_status status = allocate_chunk(context, self->outputs, most, &chunk);
+    for (size_t first = 0; first < dataset->samples && !status; first += most) {
+        size_t left = dataset->samples - first, rows = left < most ? left : most;
+        status = self->predict(self->user, first, rows, chunk);
+        if (!status)
+            score_chunk(self, dataset, first, rows, chunk, &sums);
+    }
+    gate_release(context, chunk);
+    if (!status)
+        evaluation_fill(self, dataset, &sums, evaluation);
+    return status;
+}
+
+/* ---------------------------------------------------------------- models */
+
+typedef struct model_on_data {
+    const reliht_model *model;
+    const reliht_dataset *dataset;
+    backend *device;
+} model_on_data;
+
+static reliht_status predict_model(void *user, size_t first, size_t count, float *outputs)
+{
+    const model_on_data *self = user;
+    return self->device->operations->predict(self->device, self->model, self->dataset, first, count,
+                                             outputs);
 }
 
 reliht_status reliht_model_evaluate(reliht_context *context, const reliht_model *model,
                                     const reliht_dataset *dataset, reliht_evaluation *evaluation)
 {
-    backend *device = context->backend;
     reliht_status status = check_inputs(context, model, dataset);
     if (status)
         return status;
@@ -136,17 +172,7 @@ reliht_status reliht_model_evaluate(reliht_context *context, const reliht_model 
         return fail(context, RELIHT_ARGUMENT,
                     "the model has %zu outputs, but the data have targets for %zu", model->outputs,
                     dataset->outputs);
-    float *chunk;
-    scores sums = {0};
-    status = allocate_chunk(context, model, dataset, &chunk);
-    for (size_t first = 0; first < dataset->samples && !status; first += ROWS) {
-        size_t rows = rows_from(dataset, first);
-        status = device->operations->predict(device, model, dataset, first, rows, chunk);
-        if (!status)
-            score_chunk(model, dataset, first, rows, chunk, &sums);
-    }
-    gate_release(context, chunk);
-    if (!status)
-        evaluation_fill(model, dataset, &sums, evaluation);
-    return status;
+    model_on_data pair = {model, dataset, context->backend};
+    const predictor self = {predict_model, &pair, ROWS, model->outputs, model->loss};
+    return evaluate_predictor(context, &self, dataset, evaluation);
 }

@@ -16,6 +16,14 @@ static inline reliht_status check_dimension(reliht_context *context, const char 
     return RELIHT_OK;
 }
 
+static inline reliht_status check_validation(reliht_context *context, double share)
+{
+    if (!(share >= 0 && share < 1))
+        return fail(context, RELIHT_ARGUMENT,
+                    "validation is %g; it is a share of the data, at least 0 and below 1", share);
+    return RELIHT_OK;
+}
+
 static inline reliht_status check_tolerance(reliht_context *context, double tolerance)
 {
     if (!(tolerance >= 0 && tolerance < 1))

@@ -1,10 +1,10 @@
 /* reliht_train: checks the options, trains layer after layer on the embeddings of the layers
  * before, and puts the model together. */
 #include "backend/backend.h"
-#include "core/rng.h"
 #include "solver/factored.h"
 #include "solver/fused.h"
 #include "solver/limits.h"
+#include "solver/problem.h"
 
 #include <math.h>
 #include <string.h>
@@ -75,55 +75,25 @@ static reliht_status check_options(reliht_context *context, const reliht_dataset
     if (!status)
         status = check_tolerance(context, options->tolerance);
     if (!status)
+        status = check_validation(context, options->validation);
+    if (!status)
         status = check_generators(context, dataset, options);
     if (status)
         return status;
-    if (!(options->validation >= 0 && options->validation < 1))
-        return fail(context, RELIHT_ARGUMENT,
-                    "validation is %g; it is a share of the data, at least 0 and below 1",
-                    options->validation);
     size_t possible = options->hidden * (inputs + (scalar ? 0 : dataset->outputs));
     if (options->nnz / options->layers > possible)
         return fail(context, RELIHT_ARGUMENT,
                     "nnz %zu is more than the %zu weights that %zu hidden neurons on %zu inputs "
                     "can have; choose fewer nonzeros or more neurons",
                     options->nnz / options->layers, possible, options->hidden, inputs);
-    if (scalar && options->loss == RELIHT_LOSS_CROSS_ENTROPY)
-        return fail(context, RELIHT_ARGUMENT,
-                    "loss cross-entropy needs three or more classes; this problem has one output, "
-                    "use mse");
-    if (!scalar && options->loss == RELIHT_LOSS_CROSS_ENTROPY && !dataset->classes)
-        return fail(context, RELIHT_ARGUMENT,
-                    "loss cross-entropy needs class labels; the targets are real values, use mse");
+    status = check_loss(context, dataset, options->loss);
+    if (status)
+        return status;
     if (!scalar && (options->generators || options->convex))
         return fail(context, RELIHT_ARGUMENT,
                     "%s is for problems with one output; this one has %zu outputs",
                     options->generators ? "giving generators" : "convex mode", dataset->outputs);
     return RELIHT_OK;
-}
-
-/* Splits the data by a permutation into training and validation parts. */
-static reliht_status split_validation(reliht_context *context, const reliht_dataset *dataset,
-                                      const reliht_train_options *options, reliht_dataset **train,
-                                      reliht_dataset **validation)
-{
-    size_t samples = dataset->samples;
-    size_t kept = (size_t)llround(options->validation * (double)samples);
-    if (kept == 0 || kept == samples)
-        return fail(context, RELIHT_ARGUMENT,
-                    "validation %g of %zu samples leaves %zu to train on and %zu to validate with",
-                    options->validation, samples, samples - kept, kept);
-    uint32_t *order = NULL;
-    reliht_status status = gate_allocate(context, MEMORY_workspace, samples, sizeof *order,
-                                         "order of the samples", &order);
-    if (status)
-        return status;
-    rng_permutation(options->seed, RNG_VALIDATION, 0, (uint32_t)samples, order);
-    status = dataset_subset(dataset, order, kept, validation);
-    if (!status)
-        status = dataset_subset(dataset, order + kept, samples - kept, train);
-    gate_release(context, order);
-    return status;
 }
 
 /* Columns of a layer trained on an embedding are places among the live neurons of the layer before;
@@ -208,8 +178,8 @@ static reliht_status train_layers(reliht_context *context, const reliht_dataset 
     layer_data data = {.train = dataset};
     reliht_status status = RELIHT_OK;
     if (options->validation > 0) {
-        status =
-            split_validation(context, dataset, options, &data.owned_train, &data.owned_validation);
+        status = split_validation(context, dataset, options->validation, options->seed,
+                                  &data.owned_train, &data.owned_validation);
         data.train = data.owned_train;
         data.validation = data.owned_validation;
     }
@@ -225,13 +195,6 @@ static reliht_status train_layers(reliht_context *context, const reliht_dataset 
             rename_columns(&model->hidden[layer], &model->hidden[layer - 1]);
     layer_data_release(&data);
     return status;
-}
-
-static reliht_loss loss_of(const reliht_dataset *dataset, reliht_loss wanted)
-{
-    if (wanted != RELIHT_LOSS_AUTO)
-        return wanted;
-    return dataset->outputs > 1 && dataset->classes ? RELIHT_LOSS_CROSS_ENTROPY : RELIHT_LOSS_MSE;
 }
 
 static reliht_signs signs_of(const reliht_dataset *dataset, reliht_signs wanted)
@@ -261,7 +224,7 @@ reliht_status reliht_train(reliht_context *context, const reliht_dataset *datase
     if (status)
         return status;
     made->signs = scalar ? signs_of(dataset, options->signs) : RELIHT_SIGNS_PLUS;
-    made->loss = loss_of(dataset, options->loss);
+    made->loss = resolve_loss(dataset, options->loss);
     made->preparation = dataset->preparation;
     status = train_layers(context, dataset, options, made, report);
     report->seconds = clock_wall() - wall;

@@ -400,8 +400,9 @@ typedef struct reliht_progress {
     size_t epoch, epochs;  /* finished, and in all (of this layer) */
     size_t batch, batches; /* finished within the epoch under way; batch == batches: epoch done */
     size_t layer, layers;
+    size_t round, rounds; /* reliht_prune: the training under way, from 0, and all; else 0 */
     size_t nnz;
-    double loss; /* of the last step, before it */
+    double loss; /* of the last step, before it; reliht_prune: mean over the epoch so far */
     double
         evaluation_loss; /* at the end of an epoch: on the validation or training data; else NaN */
     double step_size;
@@ -460,6 +461,73 @@ typedef struct reliht_train_report {
 reliht_status reliht_train(reliht_context *context, const reliht_dataset *dataset,
                            const reliht_train_options *options, reliht_model **model,
                            reliht_train_report *report);
+
+/* ---------------------------------------------------------------- iterative magnitude pruning */
+
+/* The baseline that everybody uses (Han et al. 2015; Frankle & Carbin 2019): a dense network is
+ * trained by Adam; then round by round the smallest of all weights that are left are removed, the
+ * others return to where they began, and the network is trained again. It holds all weights and
+ * three more numbers for each. The network is that of reliht_train with several outputs (factored),
+ * also for one output: bias inputs feed hidden layers, their weights count and are pruned like the
+ * others.
+ *
+ * One descent serves all targets, from the largest to the smallest: a round that would remove more
+ * weights than the next target allows removes just so many, and the network trained to the end on
+ * that target's mask is what the next round prunes. */
+typedef struct reliht_prune_options {
+    size_t hidden, layers; /* 100, 1: neurons of each hidden layer; all layers train together */
+    const size_t *nnz;     /* [targets] weights to be left, in any order, no two alike; NULL */
+    size_t targets;        /* 0; at least 1 is needed */
+    /* 0.1. In [0.001, 1): the share of the remaining weights a round removes, at least one weight;
+     * 0: straight to each target; a whole number from 1 to 1000: so many rounds of equal ratio down
+     * to the smallest target (rounds that would remove nothing are left out). */
+    double rate;
+    size_t epochs;        /* 10: of each training */
+    size_t epochs_final;  /* 0, as epochs: of the training on each target's mask */
+    size_t batch;         /* 0: full; the last batch of an epoch takes what is left */
+    double learning_rate; /* 0.001 (with decays 0.9 and 0.999, epsilon 1e-8) */
+    uint64_t seed;        /* 0 */
+    bool bias;
+    reliht_loss loss;  /* auto */
+    double validation; /* share of the training data by which the best epoch on each target's
+                          mask is chosen; 0: the last epoch */
+    const reliht_dataset *test;        /* scored where the report says so; NULL */
+    reliht_progress_function progress; /* also after each cut, as epoch 0 of the next training */
+    void *progress_user;
+} reliht_prune_options;
+
+void reliht_prune_options_default(reliht_prune_options *options);
+
+/* What a data set was scored as; all NaN where there was nothing to score. */
+typedef struct reliht_prune_scores {
+    reliht_evaluation train, test;
+} reliht_prune_scores;
+
+typedef struct reliht_prune_target {
+    size_t nnz;              /* as in the options */
+    size_t round;            /* cuts that led to it */
+    size_t epochs;           /* finished on its mask */
+    double loss_final;       /* training loss of the returned model */
+    reliht_prune_scores cut; /* right after the cut, before anything is trained on its mask */
+} reliht_prune_target;
+
+typedef struct reliht_prune_report {
+    size_t rounds;             /* cuts made */
+    size_t epochs;             /* finished in all trainings together */
+    size_t weights;            /* of the dense network */
+    reliht_prune_scores dense; /* of the dense network after its training */
+    double seconds, cpu_seconds;
+} reliht_prune_report;
+
+/* Prunes to every target: models[t] and results[t] are those of options->nnz[t]; `results`
+ * [targets] and `report` may be NULL. Deterministic: the same data, options and backend give the
+ * same bits for any number of threads, on processors for which the BLAS has the same kernels.
+ * While it runs, the BLAS of the whole process has one thread. Errors: ARGUMENT, NUMERIC (names
+ * neuron and input), MEMORY; CANCELLED with models: targets that were not reached yet are cut from
+ * the network as it was, without any training. */
+reliht_status reliht_prune(reliht_context *context, const reliht_dataset *dataset,
+                           const reliht_prune_options *options, reliht_model **models,
+                           reliht_prune_target *results, reliht_prune_report *report);
 
 /* Gaussian compressed sensing: recovers a vector of `length` with `nnz` nonzeros N(0,1) from
  * y = A x, A [measurements, length] ~ N(0,1), whose columns are made again when needed. */

@@ -197,6 +197,7 @@ reliht_status cpu_dense_get_weights(dense_network *self, sparse *matrices)
 reliht_status cpu_dense_report(dense_network *self, dense_report *report)
 {
     report->loss = self->loss_samples ? self->loss_sum / (double)self->loss_samples : 0.0;
+    report->samples = self->loss_samples;
     self->loss_sum = 0;
     self->loss_samples = 0;
     return RELIHT_OK;
