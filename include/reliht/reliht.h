@@ -263,9 +263,9 @@ reliht_status reliht_model_compare(reliht_context *context, const reliht_model *
 
 /* ---- how much of a planted network was found. For the data, neurons of one output sign with equal
  * patterns are one neuron whose weights are the sum of theirs, a neuron that is never active is
- * none, and the numbers of neurons mean nothing. So both networks are reduced first: neurons without
- * an active sample are dropped, those with equal patterns on the data and equal sign are added up,
- * and parallel ones of opposite sign are subtracted. docs/certify.md has the details. */
+ * none, and the numbers of neurons mean nothing. So both networks are reduced first: neurons
+ * without an active sample are dropped, those with equal patterns on the data and equal sign are
+ * added up, and parallel ones of opposite sign are subtracted. docs/certify.md has the details. */
 
 typedef struct reliht_recovery {
     double support_recall;    /* |S and S*| / |S*| of the reduced networks, neurons paired */
@@ -522,7 +522,8 @@ typedef struct reliht_prune_report {
 /* Prunes to every target: models[t] and results[t] are those of options->nnz[t]; `results`
  * [targets] and `report` may be NULL. Deterministic: the same data, options and backend give the
  * same bits for any number of threads, on processors for which the BLAS has the same kernels.
- * While it runs, the BLAS of the whole process has one thread. Errors: ARGUMENT, NUMERIC (names
+ * While it runs, the BLAS of the whole process has one thread. Errors: ARGUMENT, UNSUPPORTED (the
+ * backend has no dense networks), NUMERIC (names
  * neuron and input), MEMORY; CANCELLED with models: targets that were not reached yet are cut from
  * the network as it was, without any training. */
 reliht_status reliht_prune(reliht_context *context, const reliht_dataset *dataset,
