@@ -2,6 +2,8 @@
 #ifndef RELIHT_TESTS_NPY_H
 #define RELIHT_TESTS_NPY_H
 
+#include "paths.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>

@@ -3,6 +3,7 @@
 #define RELIHT_TESTS_PROGRAM_H
 
 #include "support.h"
+#include "paths.h"
 
 #include <jansson.h>
 

@@ -1,5 +1,6 @@
 // datasets/get, as far as it goes without a network.
 #include "hostile.h"
+#include "paths.h"
 
 #include <cstdlib>
 #include <sys/wait.h>

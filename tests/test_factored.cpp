@@ -1,4 +1,5 @@
 #include "support.h"
+#include "paths.h"
 
 extern "C" {
 #include "backend/backend.h"

@@ -1,4 +1,5 @@
 #include "models.h"
+#include "paths.h"
 
 #include <jansson.h>
 

@@ -10,6 +10,7 @@
 #define MODULE "libreliht_cuda.so"
 
 typedef reliht_status open_function(reliht_context *context, backend **out);
+typedef void devices_function(reliht_device *devices, size_t capacity, size_t *count);
 
 /* Whether it is worth looking for a GPU: a driver's device file (Linux, WSL, Tegra), or a CUDA
  * runtime that is in this process already. */
@@ -19,24 +20,44 @@ static bool gpu_is_likely(void)
            access("/dev/nvhost-gpu", F_OK) == 0 || dlsym(RTLD_DEFAULT, "cudaGetDeviceCount");
 }
 
+/* A function of the module; *why says what is missing. The module is never closed: the CUDA runtime
+ * does not take being unloaded. */
+static void *find_in_module(const char *name, const char **why)
+{
+    void *module = dlopen(MODULE, RTLD_NOW | RTLD_LOCAL);
+    void *symbol = module ? dlsym(module, name) : NULL;
+    *why = symbol ? "" : dlerror();
+    return symbol;
+}
+
 static reliht_status open_cuda(reliht_context *context, backend **out)
 {
     *out = NULL;
     if (backend_cuda_open)
         return backend_cuda_open(context, out);
-    /* Never closed: the CUDA runtime does not take being unloaded. */
-    void *module = dlopen(MODULE, RTLD_NOW | RTLD_LOCAL);
-    void *symbol = module ? dlsym(module, "backend_cuda_open") : NULL;
-    if (!symbol) {
-        const char *why = dlerror();
+    const char *why;
+    void *symbol = find_in_module("backend_cuda_open", &why);
+    if (!symbol)
         return fail(context, RELIHT_BACKEND,
                     "backend cuda: this installation has no CUDA backend (%s); build with a CUDA "
                     "toolkit, or use backend cpu or auto",
                     why ? why : MODULE " is not usable");
-    }
     open_function *open;
     memcpy(&open, &symbol, sizeof open);
     return open(context, out);
+}
+
+void reliht_devices(reliht_device *devices, size_t capacity, size_t *count)
+{
+    *count = 0;
+    devices_function *list = backend_cuda_devices;
+    if (!list && gpu_is_likely()) {
+        const char *why;
+        void *symbol = find_in_module("backend_cuda_devices", &why);
+        memcpy(&list, &symbol, sizeof list);
+    }
+    if (list)
+        list(devices, capacity, count);
 }
 
 reliht_status backend_open(reliht_context *context, reliht_backend_kind kind)

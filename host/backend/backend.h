@@ -251,9 +251,11 @@ struct backend_operations {
 reliht_status backend_open(reliht_context *context, reliht_backend_kind kind);
 void backend_close(backend *self);
 
-/* The backends there are. backend_cuda_open is in the module libreliht_cuda (NULL here unless a
- * program holds it itself). */
+/* The backends there are. Those of CUDA are in the module libreliht_cuda (NULL here unless a
+ * program holds it itself): backend_cuda_open, and what reliht_devices lists. */
 reliht_status backend_cpu_open(reliht_context *context, backend **out);
 reliht_status backend_cuda_open(reliht_context *context, backend **out) __attribute__((weak));
+void backend_cuda_devices(reliht_device *devices, size_t capacity, size_t *count)
+    __attribute__((weak));
 
 #endif

@@ -8,6 +8,7 @@
 
 #include <cblas.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 /* Data, residual and buffers of both sides. */
@@ -133,6 +134,9 @@ reliht_status reliht_bench_sweep(reliht_context *context, const reliht_bench_swe
                                  reliht_bench_sweep_report *report)
 {
     *report = (reliht_bench_sweep_report){0};
+    if (strcmp(context->backend->operations->name, "cpu") != 0)
+        return fail(context, RELIHT_UNSUPPORTED,
+                    "benchmark: the sweep is timed beside OpenBLAS, on backend cpu only");
     bench self;
     reliht_status status = check_options(context, options);
     if (status || (status = bench_create(context, options, &self)))

@@ -55,6 +55,34 @@ static int describe_model(struct run *run, const char *path)
     return EXIT_DONE;
 }
 
+#define DEVICES_LISTED 16
+
+static void describe_devices(struct run *run)
+{
+    reliht_device devices[DEVICES_LISTED];
+    size_t count;
+    json_t *list = json_array();
+    reliht_devices(devices, DEVICES_LISTED, &count);
+    for (size_t i = 0; i < count && i < DEVICES_LISTED; i++) {
+        const reliht_device *device = &devices[i];
+        char label[16], amount[32];
+        snprintf(label, sizeof label, "GPU %zu", i);
+        run_fact(run, label, "%s, %s, compute capability %u.%u, %u multiprocessors", device->name,
+                 bytes_text((double)device->memory_bytes, amount), device->major, device->minor,
+                 device->processors);
+        json_t *entry = json_object();
+        json_put(entry, "name", json_string(device->name));
+        json_put_count(entry, "memory_bytes", device->memory_bytes);
+        json_put_count(entry, "processors", device->processors);
+        json_put_count(entry, "compute_major", device->major);
+        json_put_count(entry, "compute_minor", device->minor);
+        json_array_append_new(list, entry);
+    }
+    if (!count)
+        run_fact(run, "GPUs", "none");
+    json_put(run->result, "devices", list);
+}
+
 int command_info(const struct command *command, const struct settings *settings)
 {
     struct run run;
@@ -67,6 +95,7 @@ int command_info(const struct command *command, const struct settings *settings)
         json_put(run.result, "backend_details", json_string(details));
         run_fact(&run, "version", "%s", reliht_version());
         run_fact(&run, "backend", "%s", details);
+        describe_devices(&run);
     }
     if (result == EXIT_DONE && settings->json && json_print_line(run.result, stdout))
         result = failure("the result could not be printed");

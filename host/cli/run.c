@@ -72,6 +72,9 @@ int run_open(struct run *run, const struct command *command, const struct settin
     run->result = json_object();
     json_put(run->result, "command", json_string(command->name));
     json_put(run->result, "backend", json_string(reliht_context_backend(run->context)));
+    if (options.backend == RELIHT_BACKEND_AUTO &&
+        strcmp(reliht_context_backend(run->context), "cpu") != 0)
+        fprintf(stderr, "reliht: computing on %s\n", reliht_context_backend_details(run->context));
     return run->result ? EXIT_DONE : failure("out of memory");
 }
 
@@ -171,27 +174,40 @@ void run_fact(const struct run *run, const char *label, const char *format, ...)
     va_end(arguments);
 }
 
-static void put_memory(struct run *run, double dense_bytes)
+/* Peaks by purpose as an object, and in words. */
+static json_t *memory_by_purpose(const reliht_memory *peak, char *parts, size_t room)
 {
-    reliht_memory current, peak;
-    char amount[32], parts[512] = "";
+    char amount[32];
     size_t length = 0;
     json_t *bytes = json_object();
-    reliht_context_memory(run->context, &current, &peak);
-#define PUT_MEMORY(name)                                                                           \
-    json_put_count(bytes, #name, peak.name);                                                       \
-    if (peak.name)                                                                                 \
-        length +=                                                                                  \
-            (size_t)snprintf(parts + length, sizeof parts - length, "%s%s %s", length ? ", " : "", \
-                             #name, bytes_text((double)peak.name, amount));
+    parts[0] = '\0';
+#define PUT_MEMORY(name)                                                                         \
+    json_put_count(bytes, #name, peak->name);                                                    \
+    if (peak->name)                                                                              \
+        length += (size_t)snprintf(parts + length, room - length, "%s%s %s", length ? ", " : "", \
+                                   #name, bytes_text((double)peak->name, amount));
     RELIHT_MEMORY_LIST(PUT_MEMORY)
 #undef PUT_MEMORY
+    return bytes;
+}
+
+static void put_memory(struct run *run, double dense_bytes)
+{
+    reliht_memory peak;
+    char amount[32], parts[512];
+    reliht_context_memory(run->context, NULL, &peak);
     json_put_count(run->result, "peak_rss_bytes", (uint64_t)process_peak_bytes());
-    json_put(run->result, "peak_bytes", bytes);
+    json_put(run->result, "peak_bytes", memory_by_purpose(&peak, parts, sizeof parts));
     if (dense_bytes > 0)
         json_put_count(run->result, "dense_bytes", (uint64_t)dense_bytes);
     run_fact(run, "memory", "%s at the peak", bytes_text(process_peak_bytes(), amount));
     run_fact(run, "of the library", "%s", parts);
+    reliht_context_device_memory(run->context, NULL, &peak);
+    if (!peak.total)
+        return;
+    json_put(run->result, "device_peak_bytes", memory_by_purpose(&peak, parts, sizeof parts));
+    run_fact(run, "on the GPU", "%s at the peak: %s", bytes_text((double)peak.total, amount),
+             parts);
 }
 
 int run_finish(struct run *run, double seconds, double seconds_sweep, double dense_bytes)

@@ -64,8 +64,17 @@ static reliht_status evaluate_current(fused_run *run, double *loss)
                           loss);
 }
 
-/* One IHT step on the loaded batch; current and before are updated. */
-static reliht_status take_step(fused_run *run, pattern_source source, step_report *step)
+/* Samples of a batch: the last one takes what is left. */
+static size_t samples_of(const fused_run *run, size_t batch_number)
+{
+    size_t rest = run->train->samples - batch_number * run->batch_size;
+    return rest < run->batch_size ? rest : run->batch_size;
+}
+
+/* One IHT step on the loaded batch; current and before are updated. The next batch may travel
+ * meanwhile. */
+static reliht_status take_step(fused_run *run, pattern_source source, size_t batch_number,
+                               step_report *step)
 {
     const backend_operations *operations = run->context->backend->operations;
     reliht_status status = operations->fused_begin(run->model, run->data, source);
@@ -73,6 +82,10 @@ static reliht_status take_step(fused_run *run, pattern_source source, step_repor
         status = operations->fused_sweep(run->model, run->data, source);
     if (!status)
         status = operations->fused_refit(run->model, run->data, run->options->refits);
+    if (!status && run->order && batch_number + 1 < run->batches)
+        status =
+            operations->batch_stage(run->data, run->order + (batch_number + 1) * run->batch_size,
+                                    samples_of(run, batch_number + 1));
     if (!status)
         status = operations->fused_report(run->model, step);
     if (status)
@@ -104,13 +117,6 @@ static bool has_converged(const fused_run *run, const step_report *step)
     const sparse zero = {.rows = run->current.rows, .columns = run->current.columns};
     return sparse_distance(&run->current, &run->before) <=
            tolerance * sparse_distance(&run->current, &zero);
-}
-
-/* Samples of a batch: the last one takes what is left. */
-static size_t samples_of(const fused_run *run, size_t batch_number)
-{
-    size_t rest = run->train->samples - batch_number * run->batch_size;
-    return rest < run->batch_size ? rest : run->batch_size;
 }
 
 static bool report_progress(const fused_run *run, size_t epoch, size_t batch_number,
@@ -165,7 +171,7 @@ static reliht_status run_epoch(fused_run *run, size_t epoch, bool *stop)
         step_report step;
         reliht_status status = load_batch(run, epoch, b);
         if (!status)
-            status = take_step(run, source, &step);
+            status = take_step(run, source, b, &step);
         if (!status && scored_by_steps(run))
             score_step(run, source, &step);
         else if (!status && last && (run->validation || !run->options->return_last)) {

@@ -107,6 +107,19 @@ const char *reliht_context_message(const reliht_context *context);
 const char *reliht_context_backend(const reliht_context *context);
 const char *reliht_context_backend_details(const reliht_context *context);
 
+/* A GPU of this machine. */
+typedef struct reliht_device {
+    char name[64];
+    uint64_t memory_bytes;
+    uint32_t processors;   /* streaming multiprocessors */
+    uint32_t major, minor; /* compute capability */
+} reliht_device;
+
+/* Lists the GPUs that the CUDA backend sees, usable or not: the first `capacity` of them into
+ * `devices` [capacity], their number into *count; 0 where there is no CUDA backend, driver or GPU.
+ * The CUDA backend computes on the first one (CUDA_VISIBLE_DEVICES chooses another). */
+void reliht_devices(reliht_device *devices, size_t capacity, size_t *count);
+
 /* Bytes held now and at most since the context was made (or the peaks were reset), by purpose. */
 #define RELIHT_MEMORY_LIST(X)                                                                    \
     X(data)       /* inputs, targets, batches */                                                 \

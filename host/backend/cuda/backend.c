@@ -1,5 +1,5 @@
-/* Opening the CUDA backend: device, stream, library handles. This file's backend_cuda_open is the
- * one function that libreliht_cuda exports. */
+/* Opening the CUDA backend: device, stream, library handles. backend_cuda_open and
+ * backend_cuda_devices are what libreliht_cuda exports. */
 #include "backend/cuda/cuda.h"
 #include "core/selector.h"
 
@@ -122,8 +122,29 @@ static reliht_status find_device(cuda_backend *self)
     return RELIHT_OK;
 }
 
-__attribute__((visibility("default"))) reliht_status backend_cuda_open(reliht_context *context,
-                                                                       backend **out)
+#define EXPORTED __attribute__((visibility("default")))
+
+EXPORTED void backend_cuda_devices(reliht_device *devices, size_t capacity, size_t *count)
+{
+    int number = 0;
+    if (cudaGetDeviceCount(&number) != cudaSuccess)
+        number = 0;
+    *count = (size_t)number;
+    for (int i = 0; i < number && (size_t)i < capacity; i++) {
+        struct cudaDeviceProp device;
+        devices[i] = (reliht_device){.name = "unknown"};
+        if (cudaGetDeviceProperties(&device, i) != cudaSuccess)
+            continue;
+        snprintf(devices[i].name, sizeof devices[i].name, "%.63s", device.name);
+        devices[i].memory_bytes = device.totalGlobalMem;
+        devices[i].processors = (uint32_t)device.multiProcessorCount;
+        devices[i].major = (uint32_t)device.major;
+        devices[i].minor = (uint32_t)device.minor;
+    }
+    cudaGetLastError();
+}
+
+EXPORTED reliht_status backend_cuda_open(reliht_context *context, backend **out)
 {
     cuda_backend *made;
     *out = NULL;
