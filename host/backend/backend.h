@@ -213,6 +213,18 @@ struct backend_operations {
     reliht_status (*factored_step)(factored *self, batch *data,
                                    const factored_step_options *options);
     reliht_status (*factored_report)(factored *self, factored_report *report); /* SYNC */
+    /* SYNC. Mean loss of the batch at the weights, as in factored_report, and the gradient on them
+     * of the loss by sample: of the cross-entropy, or of |yhat - y|^2 / 2, which is k/2 times the
+     * mean loss. Hidden entries first, then output entries, as the weights are ordered. Leaves the
+     * residual for factored_candidates. This and the next may be NULL: no recover. */
+    reliht_status (*factored_evaluate)(factored *self, batch *data, double *loss, float *gradient);
+    /* SYNC. After factored_evaluate on the same batch: the `count` <= nnz largest gradients of
+     * entries that hold no weight, in neurons whose W1 row holds any, each divided by the norm of
+     * the neuron's other side (W1: |w2_j|, so none where W2 is empty; W2: |w1_j|): larger magnitude
+     * first, ties by lower entry (W1 before W2), zeros never. Values are those quotients. A
+     * non-finite one is NUMERIC. */
+    reliht_status (*factored_candidates)(factored *self, batch *data, size_t count, sparse *hidden,
+                                         sparse *output);
 
     /* -- dense network: trained by Adam under a mask that only ever shrinks. A new one is as
      * dense_rewind leaves it, with the mask full. */

@@ -8,14 +8,17 @@
 /* Above this many training samples `train` steps through minibatches unless told otherwise. */
 #define FULL_BATCH_MAXIMUM 20000u
 #define MINIBATCH 500u
-/* Colour images are fitted in factored form, which takes small steps and so needs many of them:
- * with 100 full-batch steps they stay blurs. */
+/* Colour images are fitted in factored form, where aiht takes small steps and so needs many of
+ * them: with 100 full-batch steps they stay blurs. */
 #define COLOUR_MINIBATCH 128u
 
 static size_t default_batch(const struct run *run, const reliht_dataset *dataset)
 {
+    const struct settings *settings = run->settings;
+    bool steps = settings->solver == RELIHT_SOLVER_AIHT || settings->step != RELIHT_STEP_AUTO ||
+                 settings->importance != RELIHT_IMPORTANCE_SKETCH;
     if (run->command->bit == INR)
-        return reliht_dataset_outputs(dataset) > 1 ? COLOUR_MINIBATCH : 0;
+        return steps && reliht_dataset_outputs(dataset) > 1 ? COLOUR_MINIBATCH : 0;
     return reliht_dataset_samples(dataset) > FULL_BATCH_MAXIMUM ? MINIBATCH : 0;
 }
 
@@ -112,9 +115,7 @@ int network_train(struct run *run, const reliht_dataset *dataset, const reliht_t
         }
     }
     json_put(run->result, "solver",
-             json_string(options.solver == RELIHT_SOLVER_AUTO
-                             ? "aiht"
-                             : choice_word(run->settings, offsetof(struct settings, solver))));
+             json_string(report->solver == RELIHT_SOLVER_RECOVER ? "recover" : "aiht"));
     json_put_count(run->result, "seed", options.seed);
     json_put_count(run->result, "nnz_budget", options.nnz);
     json_put_count(run->result, "epochs", report->epochs);

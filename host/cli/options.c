@@ -168,12 +168,13 @@ static const struct option OPTIONS[] = {
     {"generators", "H.npy", GROUP_NETWORK, TEXT, FIELD(generators), 0, 0, NULL, NETWORKS,
      "drawn", "Generators [hidden, inputs] to start from"},
     /* ---- solver */
-    {"solver", "NAME", GROUP_TRAINING, CHOICE, FIELD(solver), 0, 0, "auto|aiht", RUNS, NULL,
-     "aiht: the published algorithm; auto: the best there is for the task, at present aiht"},
+    {"solver", "NAME", GROUP_TRAINING, CHOICE, FIELD(solver), 0, 0, "auto|aiht|recover", RUNS, NULL,
+     "aiht: the published algorithm; recover: grow, fit and cut back (several outputs); auto: "
+     "recover for several real-valued outputs, else aiht"},
     {"epochs", "E", GROUP_TRAINING, COUNT, FIELD(epochs), 1, DIMENSION_MAXIMUM, NULL, RUNS, NULL,
-     "Passes over the data; with --batch 0 an epoch is one step"},
+     "Passes over the data; with --batch 0 an epoch is one step, with recover one round"},
     {"batch", "B", GROUP_TRAINING, COUNT, FIELD(batch), 0, DIMENSION_MAXIMUM, NULL, INR,
-     "128 for a colour image, else 0", "Samples of a step; 0: all of them"},
+     "0, but 128 for a colour image with aiht", "Samples of a step; 0: all of them"},
     {"batch", "B", GROUP_TRAINING, COUNT, FIELD(batch), 0, DIMENSION_MAXIMUM, NULL, TRAIN | PLANTED,
      "500 with more than 20000 training samples, else 0",
      "Samples of a step; 0: all of them"},
@@ -405,23 +406,6 @@ static const char *allowed(const struct option *option, char *text, size_t bytes
         snprintf(text, bytes, "a name that is not empty");
     }
     return text;
-}
-
-const char *choice_word(const struct settings *settings, size_t offset)
-{
-    static const char *const none = "";
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        if (OPTIONS[i].offset != offset || OPTIONS[i].kind != CHOICE)
-            continue;
-        int value = *(const int *)((const char *)settings + offset);
-        const char *word = OPTIONS[i].choices;
-        if (value == UNSET_CHOICE)
-            return none;
-        for (; value > 0; value--)
-            word = strchr(word, '|') + 1;
-        return word;
-    }
-    return none;
 }
 
 static const struct option *find_option(const struct command *command, const char *name,

@@ -100,7 +100,4 @@ bool options_counted(const struct command *command, const char *name, size_t len
 /* What the command does, its options with their defaults, an example. */
 int options_help(const struct command *command);
 
-/* The word of the choice that is set in the field at `offset` ("cross-entropy"). */
-const char *choice_word(const struct settings *settings, size_t offset);
-
 #endif

@@ -28,6 +28,8 @@ typedef enum rng_purpose {
     RNG_INPUTS_MASK,       /* planted X: which entries of sparse inputs are not zero */
     RNG_NOISE,             /* noise on planted targets */
     RNG_CERTIFY,           /* directions and supports of estimates */
+    RNG_TRIALS,            /* recover, factored: trial neurons: row = draw << 32 | trial */
+    RNG_DROPS,             /* recover, factored: neurons that are dropped: row = cycle */
 } rng_purpose;
 
 /* Four 32-bit words: block `block` of the stream (seed, purpose, row). */

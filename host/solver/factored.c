@@ -32,7 +32,7 @@ typedef struct factored_run {
     sparse before_hidden, before_output; /* a step earlier; kept only for a tolerance */
     sparse *best_hidden, *best_output;   /* the caller's */
     double best_loss;                    /* of those; infinite before any was scored */
-    double target_squares;               /* |y|^2 */
+    double target_square;                /* mean square of the targets */
     factored_report step_report;
     double start;
     reliht_train_report *report;
@@ -48,7 +48,7 @@ static float nearest_power(double mean_square)
     return (float)exp2(round(0.5 * log2(mean_square)));
 }
 
-static float input_scale(const reliht_dataset *dataset)
+float factored_input_scale(const reliht_dataset *dataset)
 {
     size_t pace = (dataset->samples + SCALE_SAMPLES - 1) / SCALE_SAMPLES, count = 0;
     bool bytes = dataset->element == ELEMENT_BYTE;
@@ -63,18 +63,18 @@ static float input_scale(const reliht_dataset *dataset)
     return nearest_power(sum / (double)count);
 }
 
-/* |y|^2 over samples and outputs; labels count as one-hot rows. */
-static double target_squares(const reliht_dataset *dataset)
+double factored_target_square(const reliht_dataset *dataset)
 {
+    double count = (double)dataset->samples * (double)dataset->outputs;
     if (!dataset->y)
-        return (double)dataset->samples;
+        return (double)dataset->samples / count;
     double sum = 0;
     for (size_t k = 0; k < dataset->outputs; k++)
         for (size_t i = 0; i < dataset->samples; i++) {
             double value = (double)dataset->y[k * dataset->stride + i];
             sum += value * value;
         }
-    return sum;
+    return sum / count;
 }
 
 /* ---------------------------------------------------------------- one step */
@@ -147,11 +147,10 @@ static reliht_status evaluate_current(factored_run *run, double *loss)
 static bool has_converged(const factored_run *run, double evaluation)
 {
     double tolerance = run->options->tolerance;
-    double terms = (double)run->train->samples * (double)run->train->outputs;
     if (tolerance <= 0)
         return false;
     if (!run->validation && run->options->loss == RELIHT_LOSS_MSE &&
-        evaluation * terms <= tolerance * tolerance * run->target_squares)
+        evaluation <= tolerance * tolerance * run->target_square)
         return true;
     const sparse nothing = {0};
     double moved = hypot(sparse_distance(&run->hidden, &run->before_hidden),
@@ -231,7 +230,6 @@ static reliht_status create_model(factored_run *run)
 {
     const reliht_train_options *options = run->options;
     const reliht_dataset *train = run->train;
-    double targets = (double)train->samples * (double)train->outputs;
     const factored_problem problem = {
         .hidden = options->hidden,
         .inputs = train->inputs + options->bias,
@@ -243,9 +241,8 @@ static reliht_status create_model(factored_run *run)
         .step = options->step,
         .seed = options->seed,
         .generator = options->generator,
-        .input_scale = input_scale(train),
-        .target_scale =
-            options->loss == RELIHT_LOSS_MSE ? nearest_power(run->target_squares / targets) : 1.0f,
+        .input_scale = factored_input_scale(train),
+        .target_scale = options->loss == RELIHT_LOSS_MSE ? nearest_power(run->target_square) : 1.0f,
     };
     return run->context->backend->operations->factored_create(run->context->backend, &problem,
                                                               &run->model);
@@ -265,7 +262,7 @@ static reliht_status open_run(factored_run *run)
     run->batch_size = full ? train->samples : options->batch;
     run->batches = train->samples / run->batch_size;
     run->steps = run->batches * options->epochs;
-    run->target_squares = target_squares(train);
+    run->target_square = factored_target_square(train);
     reliht_status status = sparse_create(context, &run->hidden, options->hidden, inputs, nnz);
     if (!status)
         status = sparse_create(context, &run->output, options->hidden, train->outputs, nnz);

@@ -2,6 +2,7 @@
  * before, and puts the model together. */
 #include "backend/backend.h"
 #include "solver/factored.h"
+#include "solver/factored_recover.h"
 #include "solver/fused.h"
 #include "solver/limits.h"
 #include "solver/problem.h"
@@ -89,6 +90,9 @@ static reliht_status check_options(reliht_context *context, const reliht_dataset
     status = check_loss(context, dataset, options->loss);
     if (status)
         return status;
+    if (scalar && options->solver == RELIHT_SOLVER_RECOVER)
+        return fail(context, RELIHT_ARGUMENT,
+                    "the solver recover is for problems with several outputs; this one has one");
     if (!scalar && (options->generators || options->convex))
         return fail(context, RELIHT_ARGUMENT,
                     "%s is for problems with one output; this one has %zu outputs",
@@ -164,10 +168,12 @@ static reliht_status train_layer(reliht_context *context, const layer_data *data
                            weights, report);
     if (!status)
         status = sparse_create(context, &model->output, options->hidden, model->outputs, own.nnz);
-    if (!status)
-        status = factored_train(context, data->train, data->validation, &own, layer,
-                                options->layers, weights, &model->output, report);
-    return status;
+    if (status)
+        return status;
+    bool recover = own.solver == RELIHT_SOLVER_RECOVER;
+    return (recover ? factored_recover : factored_train)(context, data->train, data->validation,
+                                                         &own, layer, options->layers, weights,
+                                                         &model->output, report);
 }
 
 /* CANCELLED leaves the model with the layers trained so far. */
@@ -204,6 +210,16 @@ static reliht_signs signs_of(const reliht_dataset *dataset, reliht_signs wanted)
     return dataset->target_minimum < 0 ? RELIHT_SIGNS_MIXED : RELIHT_SIGNS_PLUS;
 }
 
+/* What auto stands for. Asking for a step or an importance asks for the solver that has them. */
+static reliht_solver solver_of(const reliht_dataset *dataset, const reliht_train_options *options)
+{
+    if (options->solver != RELIHT_SOLVER_AUTO)
+        return options->solver;
+    bool recover = dataset->outputs > 1 && !dataset->classes && options->step == RELIHT_STEP_AUTO &&
+                   options->importance == RELIHT_IMPORTANCE_SKETCH;
+    return recover ? RELIHT_SOLVER_RECOVER : RELIHT_SOLVER_AIHT;
+}
+
 reliht_status reliht_train(reliht_context *context, const reliht_dataset *dataset,
                            const reliht_train_options *options, reliht_model **model,
                            reliht_train_report *report)
@@ -217,6 +233,8 @@ reliht_status reliht_train(reliht_context *context, const reliht_dataset *datase
     if (status)
         return status;
     double wall = clock_wall(), cpu = clock_cpu();
+    reliht_train_options own = *options;
+    own.solver = report->solver = solver_of(dataset, options);
     bool scalar = dataset->outputs == 1;
     reliht_model *made;
     status = model_create(context, scalar ? RELIHT_FUSED : RELIHT_FACTORED, dataset->inputs,
@@ -226,12 +244,14 @@ reliht_status reliht_train(reliht_context *context, const reliht_dataset *datase
     made->signs = scalar ? signs_of(dataset, options->signs) : RELIHT_SIGNS_PLUS;
     made->loss = resolve_loss(dataset, options->loss);
     made->preparation = dataset->preparation;
-    status = train_layers(context, dataset, options, made, report);
+    status = train_layers(context, dataset, &own, made, report);
     report->seconds = clock_wall() - wall;
     report->cpu_seconds = clock_cpu() - cpu;
     if (!status || status == RELIHT_CANCELLED) {
         reliht_evaluation evaluation = {0};
-        reliht_status last = model_describe(made, "aiht", options->seed, options->nnz);
+        reliht_status last =
+            model_describe(made, own.solver == RELIHT_SOLVER_RECOVER ? "recover" : "aiht",
+                           options->seed, options->nnz);
         if (!last)
             last = reliht_model_evaluate(context, made, dataset, &evaluation);
         if (!last)

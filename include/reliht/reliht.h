@@ -389,7 +389,13 @@ reliht_status reliht_image_write(reliht_context *context, const char *path, size
 
 /* ---------------------------------------------------------------- training */
 
-typedef enum reliht_solver { RELIHT_SOLVER_AUTO, RELIHT_SOLVER_AIHT } reliht_solver;
+typedef enum reliht_solver {
+    RELIHT_SOLVER_AUTO,
+    RELIHT_SOLVER_AIHT,    /* steps and top-s choices, as published; several outputs: with the step
+                              and importance of the options */
+    RELIHT_SOLVER_RECOVER, /* several outputs: grow, fit by quasi-Newton steps, cut back; an epoch
+                              is one such round, a batch serves many of them */
+} reliht_solver;
 typedef enum reliht_loss {
     RELIHT_LOSS_AUTO, /* cross-entropy for three or more classes, else mse */
     RELIHT_LOSS_MSE,
@@ -427,7 +433,8 @@ typedef struct reliht_progress {
 typedef bool (*reliht_progress_function)(void *user, const reliht_progress *progress);
 
 typedef struct reliht_train_options {
-    reliht_solver solver;         /* auto */
+    reliht_solver solver;         /* auto: recover for several real-valued outputs (step auto,
+                                     importance sketch), else aiht */
     size_t hidden, nnz, layers;   /* 100, 1000, 1 */
     size_t epochs;                /* 15 */
     size_t batch;                 /* 0: full */
@@ -464,6 +471,7 @@ typedef struct reliht_train_report {
     double loss_final; /* training loss of the returned model: mse or cross-entropy */
     double seconds, cpu_seconds;
     double seconds_sweep; /* in the sweeps over all neurons and the top-s choice */
+    reliht_solver solver; /* that ran: never auto */
 } reliht_train_report;
 
 /* Trains a network on `dataset`: the fused form for one output, the factored for more. `report` may

@@ -63,6 +63,9 @@ reliht_status cpu_factored_set_weights(factored *self, const sparse *hidden, con
 reliht_status cpu_factored_get_weights(factored *self, sparse *hidden, sparse *output);
 reliht_status cpu_factored_step(factored *self, batch *data, const factored_step_options *options);
 reliht_status cpu_factored_report(factored *self, factored_report *report);
+reliht_status cpu_factored_evaluate(factored *self, batch *data, double *loss, float *gradient);
+reliht_status cpu_factored_candidates(factored *self, batch *data, size_t count, sparse *hidden,
+                                      sparse *output);
 
 reliht_status cpu_dense_create(backend *self, const dense_problem *problem, dense_network **out);
 void cpu_dense_destroy(dense_network *self);

@@ -496,3 +496,47 @@ reliht_status cpu_factored_step(factored *self, batch *data, const factored_step
     self->report.nnz = self->now.hidden.nnz + self->now.output.nnz;
     return RELIHT_OK;
 }
+
+/* ---------------------------------------------------------------- evaluation */
+
+static step_view view_of_weights(const factored *self, const batch *data)
+{
+    return (step_view){
+        .data = data,
+        .source = PATTERNS_WEIGHTS,
+        .neurons = self->now.hidden.live,
+    };
+}
+
+reliht_status cpu_factored_evaluate(factored *self, batch *data, double *loss, float *gradient)
+{
+    const step_view view = view_of_weights(self, data);
+    factored_forward(self, &view);
+    sparse_copy(&self->next.hidden, &self->now.hidden);
+    sparse_copy(&self->next.output, &self->now.output);
+    factored_support_gradient(self, &view);
+    size_t hidden = self->now.hidden.nnz;
+    memcpy(gradient, self->gradient, hidden * sizeof *gradient);
+    memcpy(gradient + hidden, self->gradient + self->problem.nnz,
+           self->now.output.nnz * sizeof *gradient);
+    *loss = self->report.loss;
+    return RELIHT_OK;
+}
+
+reliht_status cpu_factored_candidates(factored *self, batch *data, size_t count, sparse *hidden,
+                                      sparse *output)
+{
+    const step_view view = view_of_weights(self, data);
+    reliht_status status = factored_candidates(self, &view, count);
+    sparse_clear(hidden);
+    sparse_clear(output);
+    uint32_t neurons = (uint32_t)self->problem.hidden;
+    for (size_t i = 0; !status && i < self->best.count; i++) {
+        const entry *found = &self->best.entries[i];
+        if (found->row < neurons)
+            sparse_append(hidden, found->row, found->column, found->value);
+        else
+            sparse_append(output, found->row - neurons, found->column, found->value);
+    }
+    return status;
+}

@@ -151,6 +151,9 @@ reliht_status factored_measure(factored *self, const step_view *view, unsigned w
 /* Fills self->best with the new support by the problem's importance. */
 reliht_status factored_choose(factored *self, const step_view *view, const step_sizes *sizes);
 
+/* Fills self->best with the candidates of factored_candidates. */
+reliht_status factored_candidates(factored *self, const step_view *view, size_t count);
+
 /* The published greedy cut: the whole step of weights and support, from `now` to `next`. */
 reliht_status greedy_create(factored *self);
 void greedy_destroy(factored *self);

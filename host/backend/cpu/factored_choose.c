@@ -281,3 +281,60 @@ reliht_status factored_choose(factored *self, const step_view *view, const step_
     reliht_status status = add_updates(self, view, sizes);
     return status ? status : choose_by_sketch(self, view);
 }
+
+/* ---------------------------------------------------------------- candidates */
+
+static double row_norm(row_view row)
+{
+    double sum = 0;
+    for (size_t i = 0; i < row.count; i++)
+        sum += (double)row.value[i] * (double)row.value[i];
+    return sqrt(sum);
+}
+
+/* gradient / norm of one neuron's entries in W1 or W2 that hold no weight. */
+static void collect_free(collector *to, uint32_t row, row_view weights, const uint32_t *columns,
+                         size_t count, const float *gradient, double norm)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t column = columns ? columns[i] : (uint32_t)i;
+        while (k < weights.count && weights.column[k] < column)
+            k++;
+        if (k == weights.count || weights.column[k] != column)
+            collect(to, (float)((double)gradient[i] / norm), row, column);
+    }
+}
+
+static void collect_neuron(collector *to, const step_view *view, size_t first, size_t place)
+{
+    const factored *self = to->owner;
+    uint32_t neuron = neuron_number(self, view, first + place);
+    const float *row = self->block + place * self->row_length;
+    row_view hidden = sparse_row(&self->now.hidden, neuron),
+             output = sparse_row(&self->now.output, neuron);
+    if (self->block_flags[place] & HAS_HIDDEN)
+        collect_free(to, neuron, hidden, self->active, self->actives, row, row_norm(output));
+    if (self->block_flags[place] & HAS_OUTPUT)
+        collect_free(to, output_row(self, neuron), output, NULL, self->problem.outputs,
+                     row + self->actives, row_norm(hidden));
+}
+
+reliht_status factored_candidates(factored *self, const step_view *view, size_t count)
+{
+    selector_reset(&self->best);
+    self->best.keep = count;
+    for (size_t first = 0, some; (some = factored_block(self, view, first)) > 0; first += some) {
+#pragma omp parallel num_threads(factored_threads(self, some * self->row_length))
+        {
+            collector to = collector_open(self, &self->space[omp_get_thread_num()]);
+#pragma omp for schedule(static)
+            for (size_t place = 0; place < some; place++)
+                collect_neuron(&to, view, first, place);
+            collector_flush(&to);
+        }
+    }
+    reliht_status status = finish_choice(self);
+    self->best.keep = self->problem.nnz;
+    return status;
+}
