@@ -71,7 +71,7 @@ __device__ tile_generator find_generator(const device_generators &source, uint32
     tile_generator h = {};
     bool given = !source.use_weights && neuron < source.given_rows;
     if (source.use_weights || given) {
-        const device_sparse &matrix = given ? source.given : source.weights;
+        const device_sparse matrix = given ? source.given : source.weights;
         uint32_t at = find_row(matrix, neuron);
         h.kind = given ? GENERATOR_GIVEN : GENERATOR_WEIGHTS;
         if (at != UINT32_MAX) {
@@ -91,22 +91,33 @@ __device__ tile_generator find_generator(const device_generators &source, uint32
     return h;
 }
 
-// A word of the pattern of one neuron, by a warp. x(place): the lane's sample of a drawn input;
-// column(input): of any input. A padded term adds 0 * x = 0 to the sum: no bit changes.
+// A word of the pattern of one neuron, by a warp; x(place): the lane's sample of a drawn input. A
+// padded term adds 0 * x = 0 to the sum: no bit changes.
+template <typename X>
+__device__ __forceinline__ uint32_t drawn_word(const tile_generator &h, const X &x)
+{
+    float z = 0.0f;
+#pragma unroll
+    for (uint32_t i = 0; i < DRAWN_NONZEROS; i++)
+        z = __fmaf_rn(h.value[i], x(h.place[i]), z);
+    return __ballot_sync(ALL_LANES, z > 0.0f);
+}
+
+// The same for all kinds that are sparse; column(input): the lane's sample of any input.
 template <typename X, typename Column>
 __device__ __forceinline__ uint32_t pattern_word(const device_generators &source,
                                                  const tile_generator &h, const X &x,
                                                  const Column &column)
 {
+    if (h.kind == GENERATOR_DRAWN)
+        return drawn_word(h, x);
+    bool weights = h.kind == GENERATOR_WEIGHTS;
+    const uint32_t *columns = weights ? source.weights.column : source.given.column;
+    const float *values = weights ? source.weights.value : source.given.value;
     float z = 0.0f;
-    if (h.kind == GENERATOR_DRAWN) {
-        for (uint32_t i = 0; i < DRAWN_NONZEROS; i++)
-            z = __fmaf_rn(h.value[i], x(h.place[i]), z);
-    } else if (h.kind == GENERATOR_WEIGHTS || h.kind == GENERATOR_GIVEN) {
-        const device_sparse &matrix = h.kind == GENERATOR_WEIGHTS ? source.weights : source.given;
-        for (uint32_t k = h.place[0]; k < h.place[0] + h.place[1]; k++)
-            z = __fmaf_rn(matrix.value[k], column(matrix.column[k]), z);
-    }
+#pragma unroll 1
+    for (uint32_t k = h.place[0]; k < h.place[0] + h.place[1]; k++)
+        z = __fmaf_rn(values[k], column(columns[k]), z);
     return __ballot_sync(ALL_LANES, z > 0.0f);
 }
 

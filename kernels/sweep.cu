@@ -88,10 +88,11 @@ cudaError_t launch_sweep_candidates(cudaStream_t stream, device_sweep self, unsi
     return launch_cooperative(stream, sweep_dump, sizeof(sweep_scratch), blocks, self, out);
 }
 
-cudaError_t launch_sweep(cudaStream_t stream, device_sweep self, device_select select,
-                         device_sparse out)
+cudaError_t launch_sweep(cudaStream_t stream, device_sweep self, unsigned blocks,
+                         device_select select, device_sparse out)
 {
-    return launch_cooperative(stream, sweep_select, sizeof(sweep_scratch), 0, self, select, out);
+    return launch_cooperative(stream, sweep_select, sizeof(sweep_scratch), blocks, self, select,
+                              out);
 }
 
 cudaError_t launch_patterns(cudaStream_t stream, device_generators generators,

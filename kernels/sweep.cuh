@@ -125,20 +125,26 @@ __device__ __forceinline__ const uint32_t *words_of(const sweep_wave &wave, uint
     return nullptr;
 }
 
-// generator, neuron <- those of a tile.
-__device__ inline void find_tile_generators(const sweep_wave &wave, uint32_t tile, uint32_t neurons,
+// generator <- those of a tile; whether all are drawn.
+__device__ inline bool find_tile_generators(const sweep_wave &wave, uint32_t tile, uint32_t neurons,
                                             tile_scratch &scratch)
 {
-    if (threadIdx.x < neurons) {
-        uint32_t position = wave.first_neuron(tile) + threadIdx.x;
-        uint32_t neuron = neuron_at(wave.self.weights, wave.shape.live, position);
-        tile_generator h = {};
-        if (words_of(wave, position))
-            h.kind = GENERATOR_STORED;
-        else
-            h = find_generator(wave.self.generators, neuron, drawn_place);
+    bool drawn = true;
+    if (threadIdx.x < SWEEP_NEURONS) {
+        tile_generator h = {}; // of no neuron: drawn, an empty pattern
+        if (threadIdx.x < neurons) {
+            uint32_t position = wave.first_neuron(tile) + threadIdx.x;
+            if (words_of(wave, position))
+                h.kind = GENERATOR_STORED;
+            else
+                h = find_generator(wave.self.generators,
+                                   neuron_at(wave.self.weights, wave.shape.live, position),
+                                   drawn_place);
+        }
         put_generator(scratch.generator[threadIdx.x], h);
+        drawn = h.kind == GENERATOR_DRAWN;
     }
+    return __syncthreads_and(drawn);
 }
 
 // Sums of one piece.
@@ -158,12 +164,12 @@ __device__ inline void make_piece(const sweep_wave &wave, uint32_t tile, uint32_
                     .inputs = min(SWEEP_INPUTS, data.inputs - first_input),
                     .first = first,
                     .last = min(first + shape.split_samples, samples),
+                    .drawn = false,
                     .stored = nullptr};
-    uint32_t own = warp_index() * WARP_NEURONS + lane_index();
-    if (lane_index() < WARP_NEURONS && own < job.neurons)
-        job.stored = words_of(wave, first_neuron + own);
+    if (lane_index() < WARP_NEURONS && lane_neuron() < job.neurons)
+        job.stored = words_of(wave, first_neuron + lane_neuron());
     __syncthreads();
-    find_tile_generators(wave, tile, job.neurons, scratch);
+    job.drawn = find_tile_generators(wave, tile, job.neurons, scratch);
     make_tile(job, scratch, wave.self.product, wave.sums(tile, split));
 }
 

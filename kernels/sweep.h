@@ -79,9 +79,9 @@ static inline uint32_t sweep_word_tiles(const device_generators *generators)
 cudaError_t launch_sweep_candidates(cudaStream_t stream, device_sweep self, unsigned blocks,
                                     float *out);
 
-/* out <- the best self.keep of all candidates. One cooperative launch. */
-cudaError_t launch_sweep(cudaStream_t stream, device_sweep self, device_select select,
-                         device_sparse out);
+/* out <- the best self.keep of all candidates. One cooperative launch as above. */
+cudaError_t launch_sweep(cudaStream_t stream, device_sweep self, unsigned blocks,
+                         device_select select, device_sparse out);
 
 #ifdef __cplusplus
 }

@@ -8,9 +8,10 @@
 // from zero in every step and go from the smallest parts to the largest; the total is rounded
 // fp32. The error is modelled in the tests.
 //
-// The order of samples in an mma is free as long as both operands agree. Slot 16 q + 8 h + 2 t + e
-// of a step is sample 4 (2 q + h) + t + 16 e: then two mask bits are one shift and one AND away
-// from being bf16 numbers (bit 14 alone is 2.0), and eight products one vector load and store.
+// The order of samples in a mask is free as long as whoever makes it agrees with who reads it: bit
+// 4 j + t + 16 e of a tile's mask is sample 8 j + 2 t + e of the step. Then the pair of masks that
+// a thread needs in a register is one rotation and one AND away from being two bf16 numbers (bit 14
+// alone is 2.0), and samples stay in order elsewhere.
 //
 // A tile whose sums aren't finite or next to nothing is done again by the plain product: a product
 // that overflows would be 0 * infinity for the neurons it is masked for.
@@ -30,17 +31,18 @@ constexpr uint32_t WARP_INPUTS = SWEEP_INPUTS / BLOCK_WARPS;
 constexpr uint32_t MMA_NEURONS = 16, MMA_INPUTS = 8;
 constexpr uint32_t NEURON_FRAGMENTS = SWEEP_NEURONS / MMA_NEURONS;
 constexpr uint32_t INPUT_FRAGMENTS = WARP_INPUTS / MMA_INPUTS;
-// Neurons for which a warp makes masks.
+// Neurons for which a warp makes masks: number warp + 8 i of the tile, at places i of row `warp` of
+// the masks. The stride of rows makes vector loads free of bank conflicts.
 constexpr uint32_t WARP_NEURONS = SWEEP_NEURONS / BLOCK_WARPS;
-// Words between the masks of neurons n and n + 1, n % 8 < 7: vector loads without bank conflicts.
 constexpr uint32_t MASK_STRIDE = 20;
+static_assert(BLOCK_WARPS == 8, "a warp for each row of an mma fragment");
 // Of the products of the plain path, [STEP_SAMPLES, PLAIN_STRIDE].
 constexpr uint32_t PLAIN_STRIDE = SWEEP_INPUTS + 4;
 // Sums below this (2^-80) could have lost parts of their products.
 constexpr float SMALLEST_SUM = 8.27180613e-25f;
 
 struct alignas(128) tile_scratch {
-    float x[2][SWEEP_INPUTS * STEP_SAMPLES]; // rows of 8 chunks of 4, see x_chunk
+    float x[2][SWEEP_INPUTS * STEP_SAMPLES];
     union {
         uint4 parts[PARTS][SWEEP_INPUTS * 4]; // rows of 4 chunks of 8 bf16, see part_chunk
         float products[STEP_SAMPLES * PLAIN_STRIDE];
@@ -48,7 +50,6 @@ struct alignas(128) tile_scratch {
     uint32_t masks[8 * MASK_STRIDE];
     alignas(16) float residual[2][STEP_SAMPLES];
     tile_generator_slot generator[SWEEP_NEURONS];
-    uint32_t neuron[SWEEP_NEURONS];
 };
 
 // What a block works on.
@@ -59,21 +60,14 @@ struct tile_job {
     uint32_t stride;
     uint32_t neurons, inputs; // of the tile that exist
     uint32_t first, last;     // samples, multiples of STEP_SAMPLES
-    const uint32_t *stored;   // words of this thread's neuron (GENERATOR_STORED), or NULL
+    bool drawn;               // all generators are GENERATOR_DRAWN
+    const uint32_t *stored;   // words of this lane's neuron if it is GENERATOR_STORED, or NULL
 };
 
-// Where chunk `chunk` (four samples) of an input's row is: odd rows are swapped by halves, so that
-// the same chunks of two rows lie in different banks.
-__device__ __forceinline__ uint32_t x_chunk(uint32_t row, uint32_t chunk)
+// Neuron of the tile whose mask this lane holds in the end (lanes below WARP_NEURONS).
+__device__ __forceinline__ uint32_t lane_neuron()
 {
-    return row * 8 + (chunk ^ (row & 1) * 4);
-}
-
-// Where chunk `chunk` (eight slots) of an input's parts is: a column of eight rows is in different
-// banks.
-__device__ __forceinline__ uint32_t part_chunk(uint32_t row, uint32_t chunk)
-{
-    return row * 4 + (chunk ^ (row >> 1 & 3));
+    return warp_index() + BLOCK_WARPS * lane_index();
 }
 
 __device__ __forceinline__ uint32_t mask_place(uint32_t neuron)
@@ -81,67 +75,177 @@ __device__ __forceinline__ uint32_t mask_place(uint32_t neuron)
     return neuron % 8 * MASK_STRIDE + neuron / 8;
 }
 
-__device__ __forceinline__ void copy_async(void *to, const void *from)
+// The sample of a step that bit `lane` of a mask is.
+__device__ __forceinline__ uint32_t mask_sample(uint32_t lane)
 {
-    asm volatile(
-        "cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)),
-        "l"(from));
+    return lane % 16 * 2 + lane / 16;
 }
 
-// Begins to copy a step of samples.
-__device__ __forceinline__ void stage(const tile_job &job, tile_scratch &scratch, uint32_t buffer,
-                                      uint32_t sample)
+// A word in order of samples as a mask: its even bits, then its odd ones.
+__device__ __forceinline__ uint32_t mask_of_word(uint32_t word)
 {
-    uint4 *x = (uint4 *)scratch.x[buffer];
-    for (uint32_t i = threadIdx.x; i < job.inputs * 8; i += BLOCK_THREADS)
-        copy_async(&x[x_chunk(i / 8, i % 8)],
-                   job.x + (size_t)(i / 8) * job.stride + sample + i % 8 * 4);
-    if (threadIdx.x < STEP_SAMPLES / 4)
-        copy_async(&scratch.residual[buffer][4 * threadIdx.x],
-                   job.residual + sample + 4 * threadIdx.x);
+    uint32_t swap;
+    swap = (word ^ word >> 1) & 0x22222222u;
+    word ^= swap ^ swap << 1;
+    swap = (word ^ word >> 2) & 0x0c0c0c0cu;
+    word ^= swap ^ swap << 2;
+    swap = (word ^ word >> 4) & 0x00f000f0u;
+    word ^= swap ^ swap << 4;
+    swap = (word ^ word >> 8) & 0x0000ff00u;
+    return word ^ swap ^ swap << 8;
+}
+
+// Where chunk `chunk` (eight samples) of an input's parts is: a column of eight rows is in
+// different banks.
+__device__ __forceinline__ uint32_t part_chunk(uint32_t row, uint32_t chunk)
+{
+    return row * 4 + (chunk ^ (row >> 1 & 3));
+}
+
+// Threads share out a step's four samples: input input_of_thread() + 32 i, chunk chunk_of_thread().
+constexpr uint32_t CHUNK_SAMPLES = 4, ROW_CHUNKS = STEP_SAMPLES / CHUNK_SAMPLES;
+constexpr uint32_t PASS_INPUTS = BLOCK_THREADS / ROW_CHUNKS, PASSES = SWEEP_INPUTS / PASS_INPUTS;
+
+__device__ __forceinline__ uint32_t chunk_of_thread()
+{
+    return threadIdx.x % ROW_CHUNKS;
+}
+
+__device__ __forceinline__ uint32_t input_of_thread()
+{
+    return threadIdx.x / ROW_CHUNKS;
+}
+
+__device__ __forceinline__ uint32_t shared_address(const void *pointer)
+{
+    return (uint32_t)__cvta_generic_to_shared(pointer);
+}
+
+__device__ __forceinline__ void copy_async(uint32_t to, const void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from));
+}
+
+// What this thread copies of every step: from where next, and where to.
+struct stage_cursor {
+    const float *x, *residual;
+    size_t pass; // from one of its inputs to the next
+    uint32_t to, to_residual;
+    uint32_t inputs; // that it has
+};
+
+__device__ __forceinline__ stage_cursor stage_first(const tile_job &job, tile_scratch &scratch)
+{
+    uint32_t input = input_of_thread(), offset = CHUNK_SAMPLES * chunk_of_thread();
+    stage_cursor at;
+    at.x = job.x + (size_t)input * job.stride + job.first + offset;
+    at.residual = job.residual + job.first + offset;
+    at.pass = (size_t)PASS_INPUTS * job.stride;
+    at.to = shared_address(&scratch.x[0][input * STEP_SAMPLES + offset]);
+    at.to_residual = shared_address(&scratch.residual[0][offset]);
+    at.inputs = input < job.inputs ? (job.inputs - input + PASS_INPUTS - 1) / PASS_INPUTS : 0;
+    return at;
+}
+
+// Begins to copy the next step.
+__device__ __forceinline__ void stage(stage_cursor &at, uint32_t buffer)
+{
+    uint32_t to = at.to + buffer * (uint32_t)sizeof(tile_scratch::x[0]);
+#pragma unroll
+    for (uint32_t i = 0; i < PASSES; i++)
+        if (i < at.inputs)
+            copy_async(to + i * PASS_INPUTS * STEP_SAMPLES * (uint32_t)sizeof(float),
+                       at.x + i * at.pass);
+    if (threadIdx.x < ROW_CHUNKS)
+        copy_async(at.to_residual + buffer * (uint32_t)sizeof(tile_scratch::residual[0]),
+                   at.residual);
     asm volatile("cp.async.commit_group;");
+    at.x += STEP_SAMPLES;
+    at.residual += STEP_SAMPLES;
 }
 
-// Inputs past the last are zero in every step.
-__device__ inline void clear_inputs(const tile_job &job, tile_scratch &scratch)
+// Inputs past the last are zero in every step, and so are masks past the last neuron.
+__device__ inline void clear_rest(const tile_job &job, tile_scratch &scratch)
 {
+    if (threadIdx.x < sizeof scratch.masks / sizeof *scratch.masks)
+        scratch.masks[threadIdx.x] = 0;
     for (uint32_t i = job.inputs * STEP_SAMPLES + threadIdx.x; i < SWEEP_INPUTS * STEP_SAMPLES;
          i += BLOCK_THREADS)
         scratch.x[0][i] = scratch.x[1][i] = 0.0f;
 }
 
-// masks <- words of the tile's neurons for a step. `stored`: that of neuron threadIdx.x / 32 * 16 +
-// lane, if it is stored.
-__device__ __forceinline__ void make_masks(const tile_job &job, tile_scratch &scratch,
-                                           const float *x, uint32_t stored)
-{
-    uint32_t first = warp_index() * WARP_NEURONS, word = stored;
-    uint32_t count = first < job.neurons ? min(WARP_NEURONS, job.neurons - first) : 0;
-    const char *samples = (const char *)x;
-    uint32_t lane_bytes = lane_index() * sizeof(float);
-#pragma unroll 4
-    for (uint32_t i = 0; i < count; i++) {
-        tile_generator h = get_generator(scratch.generator[first + i]);
-        if (h.kind == GENERATOR_STORED)
-            continue;
-        auto placed = [&](uint32_t place) {
-            return *(const float *)(samples + (place ^ lane_bytes));
-        };
-        auto column = [&](uint32_t input) {
-            return x[x_chunk(input, lane_index() / 4) * 4 + lane_index() % 4];
-        };
-        uint32_t bits = pattern_word(*job.source, h, placed, column);
-        word = lane_index() == i ? bits : word;
-    }
-    if (lane_index() < WARP_NEURONS)
-        scratch.masks[mask_place(first + lane_index())] = lane_index() < count ? word : 0;
-}
-
-// What a drawn generator of a tile stores for an input: the byte offset of its row in x, to which
-// the lane's offset is XORed (see x_chunk).
+// What a drawn generator of a tile stores for an input: the bytes before its row in x.
 __device__ __forceinline__ uint32_t drawn_place(uint32_t input)
 {
-    return input * STEP_SAMPLES * (uint32_t)sizeof(float) + (input & 1) * 64;
+    return input * STEP_SAMPLES * (uint32_t)sizeof(float);
+}
+
+__device__ __forceinline__ float load_sample(uint32_t address)
+{
+    float value;
+    asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address));
+    return value;
+}
+
+// The word of a drawn generator in shared memory: pattern_word with addresses spelled out, since
+// all neurons go through it in every step. `sample`: address of the lane's sample of input 0.
+__device__ __forceinline__ uint32_t placed_word(uint32_t generator, uint32_t sample)
+{
+    uint32_t place[DRAWN_NONZEROS];
+    float value[DRAWN_NONZEROS];
+    asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(place[0]), "=f"(value[0]), "=r"(place[1]), "=f"(value[1])
+                 : "r"(generator));
+    asm volatile("ld.shared.v2.b32 {%0, %1}, [%2 + 16];"
+                 : "=r"(place[2]), "=f"(value[2])
+                 : "r"(generator));
+    float z = __fmul_rn(value[0], load_sample(sample + place[0]));
+    z = __fmaf_rn(value[1], load_sample(sample + place[1]), z);
+    z = __fmaf_rn(value[2], load_sample(sample + place[2]), z);
+    return __ballot_sync(ALL_LANES, z > 0.0f);
+}
+
+// masks <- those of a step, all generators drawn.
+__device__ __forceinline__ void draw_masks(const tile_job &job, tile_scratch &scratch,
+                                           const float *x)
+{
+    uint32_t sample = shared_address(x + mask_sample(lane_index()));
+    uint32_t generator = shared_address(&scratch.generator[warp_index()]);
+    uint4 *masks = (uint4 *)&scratch.masks[warp_index() * MASK_STRIDE];
+#pragma unroll
+    for (uint32_t i = 0; i < WARP_NEURONS; i += 4) {
+        if (i * BLOCK_WARPS >= job.neurons)
+            break;
+        uint32_t word[4];
+#pragma unroll
+        for (uint32_t k = 0; k < 4; k++)
+            word[k] = placed_word(
+                generator + (i + k) * BLOCK_WARPS * (uint32_t)sizeof(tile_generator_slot), sample);
+        if (lane_index() == 0)
+            masks[i / 4] = make_uint4(word[0], word[1], word[2], word[3]);
+    }
+}
+
+// The same for generators of all kinds. `stored`: the word of this lane's neuron, if it is stored.
+__device__ __forceinline__ void mixed_masks(const tile_job &job, tile_scratch &scratch,
+                                            const float *x, uint32_t stored)
+{
+    const float *sample = x + mask_sample(lane_index());
+    auto placed = [&](uint32_t place) { return *(const float *)((const char *)sample + place); };
+    auto column = [&](uint32_t input) { return sample[input * STEP_SAMPLES]; };
+    uint32_t mask = mask_of_word(stored);
+#pragma unroll 1
+    for (uint32_t i = 0; i < WARP_NEURONS; i++) {
+        if (warp_index() + i * BLOCK_WARPS >= job.neurons)
+            break;
+        tile_generator h = get_generator(scratch.generator[warp_index() + i * BLOCK_WARPS]);
+        if (h.kind == GENERATOR_STORED)
+            continue;
+        uint32_t bits = pattern_word(*job.source, h, placed, column);
+        mask = lane_index() == i ? bits : mask;
+    }
+    if (lane_index() < WARP_NEURONS)
+        scratch.masks[mask_place(lane_neuron())] = mask;
 }
 
 // ---------------------------------------------------------------- tensor product
@@ -149,37 +253,42 @@ __device__ __forceinline__ uint32_t drawn_place(uint32_t input)
 // The eight highest significant bits of two numbers side by side (truncated to bf16).
 __device__ __forceinline__ uint32_t upper_halves(float low, float high)
 {
-    return __byte_perm(__float_as_uint(low), __float_as_uint(high), 0x7632);
+    uint32_t pair;
+    asm("prmt.b32 %0, %1, %2, 0x7632;" : "=r"(pair) : "f"(low), "f"(high));
+    return pair;
 }
 
 // What they leave, exactly.
 __device__ __forceinline__ float lower_bits(float value)
 {
-    return value - __uint_as_float(__float_as_uint(value) & 0xffff0000u);
+    float upper;
+    asm("and.b32 %0, %1, 0xffff0000;" : "=f"(upper) : "f"(value));
+    return value - upper;
 }
 
-// parts <- the three parts of x * r, slot by slot.
+// parts <- the three parts of x * r.
 __device__ __forceinline__ void split_products(const tile_job &job, tile_scratch &scratch,
                                                const float *x, const float *residual)
 {
-    uint32_t chunk = threadIdx.x % 4, rows = (job.inputs + 15) / 16 * 16;
-    float4 r0 = *(const float4 *)&residual[4 * chunk];
-    float4 r1 = *(const float4 *)&residual[16 + 4 * chunk];
-    for (uint32_t row = threadIdx.x / 4; row < rows; row += BLOCK_THREADS / 4) {
-        float4 x0 = ((const float4 *)x)[x_chunk(row, chunk)];
-        float4 x1 = ((const float4 *)x)[x_chunk(row, chunk + 4)];
-        float low[4] = {x0.x * r0.x, x0.y * r0.y, x0.z * r0.z, x0.w * r0.w};
-        float high[4] = {x1.x * r1.x, x1.y * r1.y, x1.z * r1.z, x1.w * r1.w};
+    uint32_t input = input_of_thread(), chunk = chunk_of_thread();
+    uint32_t last = (job.inputs + WARP_INPUTS - 1) / WARP_INPUTS * WARP_INPUTS;
+    const float4 *from = (const float4 *)x + input * ROW_CHUNKS + chunk;
+    uint2 *to = (uint2 *)&scratch.parts[0][part_chunk(input, chunk / 2)] + chunk % 2;
+    float4 r = ((const float4 *)residual)[chunk];
+#pragma unroll
+    for (uint32_t i = 0; i < PASSES; i++) {
+        if (input + i * PASS_INPUTS >= last)
+            break;
+        float4 sampled = from[i * PASS_INPUTS * ROW_CHUNKS];
+        float p[4] = {sampled.x * r.x, sampled.y * r.y, sampled.z * r.z, sampled.w * r.w};
 #pragma unroll
         for (uint32_t part = 0; part < PARTS; part++) {
-            scratch.parts[part][part_chunk(row, chunk)] =
-                make_uint4(upper_halves(low[0], high[0]), upper_halves(low[1], high[1]),
-                           upper_halves(low[2], high[2]), upper_halves(low[3], high[3]));
+            to[2 * (part * SWEEP_INPUTS + i * PASS_INPUTS) * 4] =
+                make_uint2(upper_halves(p[0], p[1]), upper_halves(p[2], p[3]));
+            if (part + 1 < PARTS)
 #pragma unroll
-            for (uint32_t t = 0; t < 4; t++) {
-                low[t] = lower_bits(low[t]);
-                high[t] = lower_bits(high[t]);
-            }
+                for (uint32_t k = 0; k < 4; k++)
+                    p[k] = lower_bits(p[k]);
         }
     }
 }
@@ -194,19 +303,21 @@ __device__ __forceinline__ void load_part(const uint4 *part, uint32_t input, uin
                  : "r"((uint32_t)__cvta_generic_to_shared(row)));
 }
 
+// d = a * b + c
 __device__ __forceinline__ void multiply_add(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
-                                             uint32_t b1)
+                                             uint32_t b1, const float (&c)[4])
 {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+                 "{%4, %5, %6, %7}, {%8, %9}, {%10, %11, %12, %13};"
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c[0]),
+                   "f"(c[1]), "f"(c[2]), "f"(c[3]));
 }
 
-// Bits 4 j + t and 4 j + t + 16 of a word, shifted right by t before, as bf16 numbers 0 or 2.
-__device__ __forceinline__ uint32_t mask_pair(uint32_t word, uint32_t j)
+// Bits 4 j + t and 4 j + t + 16 of a mask, rotated left by 14 - t before, as bf16 numbers 0 or 2.
+__device__ __forceinline__ uint32_t mask_pair(uint32_t rotated, uint32_t j)
 {
-    return word << (14 - 4 * j) & 0x40004000u;
+    return (j ? __funnelshift_r(rotated, rotated, 4 * j) : rotated) & 0x40004000u;
 }
 
 // Twice the sums of this warp: [neuron fragment][input fragment][element of an mma].
@@ -226,14 +337,20 @@ __device__ __forceinline__ void add_fragment(uint32_t upper, uint32_t lower,
         a[q][2] = mask_pair(upper, 2 * q + 1);
         a[q][3] = mask_pair(lower, 2 * q + 1);
     }
-    float d[INPUT_FRAGMENTS][4] = {};
+    float d[INPUT_FRAGMENTS][4];
+    const float zero[4] = {};
 #pragma unroll
     for (uint32_t part = PARTS; part-- > 0;)
 #pragma unroll
         for (uint32_t q = 0; q < 2; q++)
 #pragma unroll
-            for (uint32_t j = 0; j < INPUT_FRAGMENTS; j++)
-                multiply_add(d[j], a[q], parts[j][part][2 * q], parts[j][part][2 * q + 1]);
+            for (uint32_t j = 0; j < INPUT_FRAGMENTS; j++) {
+                const uint32_t(&b)[4] = parts[j][part];
+                if (part == PARTS - 1 && q == 0)
+                    multiply_add(d[j], a[q], b[0], b[1], zero);
+                else
+                    multiply_add(d[j], a[q], b[2 * q], b[2 * q + 1], d[j]);
+            }
 #pragma unroll
     for (uint32_t j = 0; j < INPUT_FRAGMENTS; j++)
 #pragma unroll
@@ -255,15 +372,16 @@ __device__ __forceinline__ void add_tensor_step(const tile_job &job, const tile_
         for (uint32_t part = 0; part < PARTS; part++)
             load_part(scratch.parts[part], first + j * MMA_INPUTS, parts[j][part]);
     const uint4 *masks = (const uint4 *)&scratch.masks[lane_index() / 4 * MASK_STRIDE];
-    uint32_t shift = lane_index() % 4;
+    uint32_t rotation = 14 - lane_index() % 4;
+    auto rotated = [&](uint32_t mask) { return __funnelshift_l(mask, mask, rotation); };
 #pragma unroll
     for (uint32_t i = 0; i < NEURON_FRAGMENTS; i += 2) {
         if (i * MMA_NEURONS >= job.neurons)
             break;
         uint4 words = masks[i / 2];
-        add_fragment(words.x >> shift, words.y >> shift, parts, sums[i]);
+        add_fragment(rotated(words.x), rotated(words.y), parts, sums[i]);
         if ((i + 1) * MMA_NEURONS < job.neurons)
-            add_fragment(words.z >> shift, words.w >> shift, parts, sums[i + 1]);
+            add_fragment(rotated(words.z), rotated(words.w), parts, sums[i + 1]);
     }
 }
 
@@ -276,7 +394,7 @@ __device__ inline void multiply_residual(tile_scratch &scratch, const float *x,
     for (uint32_t i = threadIdx.x; i < SWEEP_INPUTS * STEP_SAMPLES; i += BLOCK_THREADS) {
         uint32_t input = i % SWEEP_INPUTS, sample = i / SWEEP_INPUTS;
         scratch.products[sample * PLAIN_STRIDE + input] =
-            x[x_chunk(input, sample / 4) * 4 + sample % 4] * residual[sample];
+            x[input * STEP_SAMPLES + sample] * residual[sample];
     }
 }
 
@@ -289,14 +407,15 @@ __device__ inline void add_plain_step(const tile_scratch &scratch, plain_sums &s
 #pragma unroll
     for (uint32_t i = 0; i < 8; i++)
         words[i] = scratch.masks[mask_place(threadIdx.x / 16 + 16 * i)];
-    for (uint32_t sample = 0; sample < STEP_SAMPLES; sample++) {
-        const float *products = &scratch.products[sample * PLAIN_STRIDE + threadIdx.x % 16];
+    for (uint32_t bit = 0; bit < STEP_SAMPLES; bit++) {
+        const float *products =
+            &scratch.products[mask_sample(bit) * PLAIN_STRIDE + threadIdx.x % 16];
 #pragma unroll
         for (uint32_t j = 0; j < 8; j++) {
             float product = products[16 * j];
 #pragma unroll
             for (uint32_t i = 0; i < 8; i++)
-                sums[i][j] += words[i] >> sample & 1 ? product : 0.0f;
+                sums[i][j] += words[i] >> bit & 1 ? product : 0.0f;
         }
     }
 }
@@ -339,13 +458,14 @@ template <bool TENSOR>
 __device__ __forceinline__ void add_steps(const tile_job &job, tile_scratch &scratch,
                                           tile_sums<TENSOR> &self)
 {
-    stage(job, scratch, 0, job.first);
+    stage_cursor cursor = stage_first(job, scratch);
+    stage(cursor, 0);
     uint32_t buffer = 0;
     uint32_t next = job.stored ? job.stored[job.first / WORD_SAMPLES] : 0;
     for (uint32_t sample = job.first; sample < job.last; sample += STEP_SAMPLES, buffer ^= 1) {
         uint32_t stored = next;
         if (sample + STEP_SAMPLES < job.last) {
-            stage(job, scratch, buffer ^ 1, sample + STEP_SAMPLES);
+            stage(cursor, buffer ^ 1);
             if (job.stored)
                 next = job.stored[sample / WORD_SAMPLES + 1];
             asm volatile("cp.async.wait_group 1;");
@@ -353,7 +473,10 @@ __device__ __forceinline__ void add_steps(const tile_job &job, tile_scratch &scr
             asm volatile("cp.async.wait_group 0;");
         }
         __syncthreads();
-        make_masks(job, scratch, scratch.x[buffer], stored);
+        if (job.drawn)
+            draw_masks(job, scratch, scratch.x[buffer]);
+        else
+            mixed_masks(job, scratch, scratch.x[buffer], stored);
         if constexpr (TENSOR)
             split_products(job, scratch, scratch.x[buffer], scratch.residual[buffer]);
         else
@@ -394,7 +517,7 @@ __device__ bool sum_tile(const tile_job &job, tile_scratch &scratch, float *out)
 __device__ inline void make_tile(const tile_job &job, tile_scratch &scratch, sweep_product product,
                                  float *out)
 {
-    clear_inputs(job, scratch);
+    clear_rest(job, scratch);
     if (product == SWEEP_TENSOR && sum_tile<true>(job, scratch, out))
         return;
     sum_tile<false>(job, scratch, out);

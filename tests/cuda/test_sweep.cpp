@@ -196,11 +196,11 @@ struct DeviceSweep {
     }
 };
 
-std::vector<float> candidates_of(const Problem &p, sweep_product product, unsigned blocks)
+std::vector<float> candidates_of(const Problem &p, sweep_product product)
 {
     DeviceSweep device(p, product);
     Array<float> out(std::vector<float>((size_t)p.shape.hidden * p.shape.inputs, NAN));
-    EXPECT_EQ(launch_sweep_candidates(nullptr, device.view, blocks, out.data), cudaSuccess);
+    EXPECT_EQ(launch_sweep_candidates(nullptr, device.view, p.shape.blocks, out.data), cudaSuccess);
     return out.read(out.count);
 }
 
@@ -232,7 +232,7 @@ TEST(CudaSweep, CandidatesAreThoseInDoublePrecision)
             SCOPED_TRACE(testing::Message() << shape.name << (product ? ", plain" : ", tensor"));
             Problem p(shape);
             Expected expected = oracle(p);
-            std::vector<float> found = candidates_of(p, product, 0);
+            std::vector<float> found = candidates_of(p, product);
             for (size_t i = 0; i < found.size(); i++) {
                 if (std::isnan(expected.candidate[i])) {
                     ASSERT_TRUE(std::isnan(found[i])) << i;
@@ -244,6 +244,59 @@ TEST(CudaSweep, CandidatesAreThoseInDoublePrecision)
                     << "neuron " << i / shape.inputs << ", input " << i % shape.inputs;
             }
         }
+}
+
+// The best `keep` of all candidates, by sorting.
+std::vector<entry> best_of(const Problem &p, const std::vector<float> &candidates, size_t keep)
+{
+    std::vector<entry> entries;
+    for (size_t i = 0; i < candidates.size(); i++)
+        if (!std::isnan(candidates[i]) && candidates[i] != 0)
+            entries.push_back(
+                {candidates[i], (uint32_t)(i / p.shape.inputs), (uint32_t)(i % p.shape.inputs)});
+    std::stable_sort(entries.begin(), entries.end(), [](const entry &a, const entry &b) {
+        return magnitude_bits(a.value) > magnitude_bits(b.value);
+    });
+    entries.resize(std::min(entries.size(), keep));
+    std::sort(entries.begin(), entries.end(), [](const entry &a, const entry &b) {
+        return a.row != b.row ? a.row < b.row : a.column < b.column;
+    });
+    return entries;
+}
+
+void expect_best(const SweepCase &shape, size_t keep)
+{
+    SCOPED_TRACE(shape.name);
+    Problem p(shape);
+    std::vector<entry> expected = best_of(p, candidates_of(p, SWEEP_TENSOR), keep);
+    DeviceSweep device(p, SWEEP_TENSOR);
+    Selection best(keep, shape.hidden, shape.inputs);
+    ASSERT_EQ(launch_sweep(nullptr, device.view, shape.blocks, best.view, best.result),
+              cudaSuccess);
+    std::vector<entry> found = best.entries();
+    ASSERT_EQ(found.size(), expected.size());
+    for (size_t i = 0; i < found.size(); i++) {
+        ASSERT_EQ(found[i].row, expected[i].row);
+        ASSERT_EQ(found[i].column, expected[i].column);
+        ASSERT_EQ(found[i].value, expected[i].value);
+    }
+}
+
+TEST(CudaSweep, KeepsTheBestOfAllCandidates)
+{
+    PARITY_NEEDS_BACKEND();
+    for (const SweepCase &shape : sweep_cases)
+        if (shape.hidden > 1)
+            expect_best(shape, shape.hidden);
+}
+
+// The size that bench/model_sweep scales from; one sweep of it is one launch of sweep_select.
+TEST(CudaSweep, KeepsTheBestOfAFullTile)
+{
+    PARITY_NEEDS_BACKEND();
+    SweepCase shape = {"a full tile", 3136, 128, 128, 100, DRAWN};
+    shape.blocks = 1; // nobody waits at a barrier, so that counts are those of the work alone
+    expect_best(shape, 1024);
 }
 
 } // namespace
