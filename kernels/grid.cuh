@@ -25,6 +25,11 @@ __device__ __forceinline__ unsigned warp_index()
     return threadIdx.x / WARP;
 }
 
+__device__ __forceinline__ uint32_t divide_up(uint32_t a, uint32_t b)
+{
+    return a / b + (a % b != 0);
+}
+
 // Sum over the warp in a fixed tree; every lane has it.
 template <typename T> __device__ __forceinline__ T warp_sum(T value)
 {

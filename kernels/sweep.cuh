@@ -30,11 +30,6 @@ struct sweep_shape {
     bool use_words;                 // patterns of neurons without stored words are in memory
 };
 
-__device__ __forceinline__ uint32_t divide_up(uint32_t a, uint32_t b)
-{
-    return a / b + (a % b != 0);
-}
-
 __device__ inline sweep_shape shape_of(const device_sweep &self)
 {
     const device_generators &source = self.generators;

@@ -152,19 +152,18 @@ void cuda_batch_destroy(batch *self);
 
 /* ---------------------------------------------------------------- operations (see backend.h) */
 
-__attribute__((weak)) reliht_status cuda_fused_create(backend *self, const fused_problem *problem,
-                                                      fused **out);
-__attribute__((weak)) void cuda_fused_destroy(fused *self);
-__attribute__((weak)) reliht_status cuda_fused_set_weights(fused *self, const sparse *weights);
-__attribute__((weak)) reliht_status cuda_fused_get_weights(fused *self, sparse *weights);
-__attribute__((weak)) reliht_status cuda_fused_begin(fused *self, batch *data,
-                                                     pattern_source source);
-__attribute__((weak)) reliht_status cuda_fused_sweep(fused *self, batch *data,
-                                                     pattern_source source);
-__attribute__((weak)) reliht_status cuda_fused_refit(fused *self, batch *data, size_t refits);
-__attribute__((weak)) reliht_status cuda_fused_report(fused *self, step_report *report);
-__attribute__((weak)) reliht_status cuda_fused_read(fused *self, float *residual, float *gradient,
-                                                    uint64_t *patterns);
+reliht_status cuda_fused_create(backend *self, const fused_problem *problem, fused **out);
+void cuda_fused_destroy(fused *self);
+reliht_status cuda_fused_set_weights(fused *self, const sparse *weights);
+reliht_status cuda_fused_get_weights(fused *self, sparse *weights);
+reliht_status cuda_fused_begin(fused *self, batch *data, pattern_source source);
+reliht_status cuda_fused_sweep(fused *self, batch *data, pattern_source source);
+reliht_status cuda_fused_refit(fused *self, batch *data, size_t refits);
+reliht_status cuda_fused_solve(fused *self, batch *data, const solve_options *options);
+reliht_status cuda_fused_gradients(fused *self, batch *data, const sparse *generators, size_t first,
+                                   size_t rows, float *gradients);
+reliht_status cuda_fused_report(fused *self, step_report *report);
+reliht_status cuda_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns);
 
 __attribute__((weak)) reliht_status
 cuda_sensing_create(backend *self, const sensing_problem *problem, sensing **out);
