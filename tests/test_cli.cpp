@@ -25,8 +25,8 @@ using namespace program;
 namespace
 {
 
-const char *const COMMANDS[] = {"train",   "planted", "inr",   "sense", "eval",
-                                "predict", "info",    "sweep", "bench"};
+const char *const COMMANDS[] = {"train", "planted", "inr",  "sense", "prune",
+                                "eval",  "predict", "info", "sweep", "bench"};
 
 // What each command must know.
 const std::map<std::string, Words> OPTIONS = {
@@ -80,6 +80,17 @@ const std::map<std::string, Words> OPTIONS = {
     {"sense",
      {"length", "nnz", "measurements", "epochs", "refits", "tolerance", "seed", "log", "json",
       "quiet", "backend", "threads", "help"}},
+    {"prune", {"data",         "data-dir",    "x",           "y",
+               "x-test",       "y-test",      "classes",     "split",
+               "raw",          "train-limit", "test-limit",  "image",
+               "features",     "sigma",       "coordinates", "samples",
+               "inputs",       "outputs",     "disjoint",    "planted-hidden",
+               "planted-nnz",  "hidden",      "nnz",         "layers",
+               "bias",         "no-bias",     "signs",       "epochs",
+               "epochs-final", "batch",       "prune-rate",  "learning-rate",
+               "loss",         "validation",  "seed",        "model",
+               "log",          "out",         "json",        "quiet",
+               "backend",      "threads",     "help"}},
     {"eval",
      {"model", "data", "data-dir", "x", "y", "classes", "split", "part", "raw", "image", "json",
       "quiet", "backend", "threads", "help"}},

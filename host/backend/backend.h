@@ -230,7 +230,7 @@ struct backend_operations {
      * dense_rewind leaves it, with the mask full. */
     reliht_status (*dense_create)(backend *self, const dense_problem *problem, dense_network **out);
     void (*dense_destroy)(dense_network *self);
-    /* One step of Adam on the batch. A loss that isn't finite is NUMERIC. */
+    /* One step of Adam on the batch. A loss that isn't a finite float is NUMERIC. */
     reliht_status (*dense_step)(dense_network *self, batch *data);
     /* The mask keeps the `keep` largest magnitudes of the weights it holds, at most as many as it
      * does, over all matrices alike; equal ones by lower (matrix, row, column). The others become

@@ -315,8 +315,6 @@ static int check_settings(const struct command *command, const struct settings *
     if (task != TASK_PLANTED && planted)
         return usage_error(command, "--planted-%s is for the task planted",
                            settings->planted_hidden != UNSET_COUNT ? "hidden" : "nnz");
-    if (task != TASK_INR && settings->out)
-        return usage_error(command, "--out is for the task inr");
     return EXIT_DONE;
 }
 

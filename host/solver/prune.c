@@ -239,6 +239,15 @@ static reliht_status load_batch(prune_run *run, size_t batch_number)
                                   samples_of(run, batch_number));
 }
 
+/* Announces the next batch of the epoch, which may travel while the step under way runs. */
+static reliht_status stage_batch(prune_run *run, size_t batch_number)
+{
+    if (!run->order || batch_number >= run->batches)
+        return RELIHT_OK;
+    return run->context->backend->operations->batch_stage(
+        run->data, run->order + batch_number * run->batch_size, samples_of(run, batch_number));
+}
+
 /* One step; now and then the loss is asked for, which waits for the backend. */
 static reliht_status take_step(prune_run *run, size_t batch_number)
 {
@@ -247,6 +256,8 @@ static reliht_status take_step(prune_run *run, size_t batch_number)
     reliht_status status = load_batch(run, batch_number);
     if (!status)
         status = operations->dense_step(run->network, run->data);
+    if (!status)
+        status = stage_batch(run, batch_number + 1);
     if (status || (batch_number % REPORT_EVERY && batch_number + 1 < run->batches))
         return status;
     status = operations->dense_report(run->network, &report);

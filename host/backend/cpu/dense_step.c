@@ -10,6 +10,7 @@
 #include "backend/cpu/dense.h"
 
 #include <cblas.h>
+#include <float.h>
 #include <math.h>
 
 #define BLOCK_SAMPLES 128u     /* of a forward and backward pass */
@@ -295,17 +296,20 @@ reliht_status cpu_dense_step(dense_network *self, batch *data)
 {
     int blas = take_blas();
     double loss = pass_samples(self, data);
-    if (isfinite(loss)) {
+    bool usable =
+        loss / (double)data->samples <= (double)FLT_MAX; /* or squares of gradients overflow */
+    if (usable) {
         pass_gradients(self, data);
         pass_weights(self, data->samples);
         self->loss_sum += loss;
         self->loss_samples += data->samples;
     }
     give_blas(blas);
-    if (!isfinite(loss))
-        return fail(dense_context(self), RELIHT_NUMERIC,
-                    "the loss of a batch is not finite: a smaller learning rate or inputs and "
-                    "targets of smaller magnitude would keep it so");
+    if (!usable)
+        return fail(
+            dense_context(self), RELIHT_NUMERIC,
+            "the loss of a batch is not a finite float: a smaller learning rate or inputs and "
+            "targets of smaller magnitude would keep it so");
     return RELIHT_OK;
 }
 
