@@ -155,6 +155,7 @@ struct Outcome {
     reliht_status status;
     std::string message;
     std::vector<entry> entries;
+    size_t swept = 0;
 };
 
 Outcome run(const Data &data, const generator_source &source, reliht_signs signs, float step_size,
@@ -168,7 +169,7 @@ Outcome run(const Data &data, const generator_source &source, reliht_signs signs
     EXPECT_EQ(selector_create(context, &best, keep), RELIHT_OK);
     Outcome outcome;
     outcome.status = sweep_run(made, &data.view, &source, signs, data.residual.data(), step_size,
-                               &weights, &best);
+                               &weights, &best, nullptr, &outcome.swept);
     if (!outcome.status)
         outcome.status = selector_finish(context, &best, "neuron", "input");
     outcome.message = context.message();
@@ -504,12 +505,13 @@ TEST(Sweep, SmallerBatchThanTheCapacity)
     Context context(2);
     sweep *made;
     selector best;
+    size_t swept;
     ASSERT_EQ(sweep_create(cpu_of(context), 1000, 9, &made), RELIHT_OK);
     ASSERT_EQ(selector_create(context, &best, 100), RELIHT_OK);
     for (const Data *some : {&more, &data}) {
         selector_reset(&best);
         ASSERT_EQ(sweep_run(made, &some->view, &source, RELIHT_SIGNS_PLUS, some->residual.data(),
-                            1.0f, &none.s, &best),
+                            1.0f, &none.s, &best, nullptr, &swept),
                   RELIHT_OK);
         ASSERT_EQ(selector_finish(context, &best, "neuron", "input"), RELIHT_OK);
         expect_same(std::vector<entry>(best.entries, best.entries + best.count),

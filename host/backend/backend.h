@@ -33,6 +33,15 @@ typedef enum pattern_source {
     PATTERNS_WEIGHTS, /* h_j := w_j: neurons without weights are dead and are not swept */
 } pattern_source;
 
+/* Neurons without weights that can't get any are left out of sweeps, without changing a bit of what
+ * is chosen; only sweeps over drawn generators have such neurons. */
+typedef enum screening {
+    SCREENING_NONE,
+    SCREENING_MEMORYLESS, /* by the residual alone */
+    SCREENING_HISTORY,    /* by what each neuron offered before, too: every step sees the same batch
+                             and the same drawn generators; 4 bytes a neuron */
+} screening;
+
 typedef struct fused_problem {
     size_t hidden, inputs, nnz; /* inputs with the bias input */
     size_t samples;             /* largest batch */
@@ -43,6 +52,7 @@ typedef struct fused_problem {
                             NULL; not owned, outlives the handle */
     bool linear;         /* one more row of weights, number linear_row(hidden), that is no neuron:
                             yhat gains X b. Its pattern is full and its sign plus, always */
+    screening screening; /* without a linear term */
 } fused_problem;
 
 /* The row of the linear term: the first even number that names no neuron. */
@@ -68,6 +78,7 @@ typedef struct step_report {
     double step_size;        /* before any halving in the refits */
     size_t refits;           /* accepted */
     size_t nnz;
+    size_t swept;         /* neurons whose gradient was formed */
     double seconds_sweep; /* of the sweep and the top-s choice */
 } step_report;
 

@@ -83,9 +83,11 @@ done:
 
 static reliht_status run_sweep(reliht_context *context, bench *self)
 {
+    size_t swept;
     selector_reset(&self->best);
-    reliht_status status = sweep_run(self->sweep, &self->data, &self->generators, RELIHT_SIGNS_PLUS,
-                                     self->residual, 1e-3f, &self->weights, &self->best);
+    reliht_status status =
+        sweep_run(self->sweep, &self->data, &self->generators, RELIHT_SIGNS_PLUS, self->residual,
+                  1e-3f, &self->weights, &self->best, NULL, &swept);
     return status ? status : selector_finish(context, &self->best, "neuron", "input");
 }
 

@@ -39,6 +39,7 @@ void network_options(const struct run *run, const reliht_dataset *dataset,
     options->seed = settings->seed;
     options->convex = settings->convex;
     options->bias = settings->bias && !settings->no_bias;
+    options->screening = !settings->no_screening;
     options->signs = (reliht_signs)settings->signs;
     options->loss = (reliht_loss)settings->loss;
     options->generator = (reliht_generator)settings->generator;
@@ -121,6 +122,8 @@ int network_train(struct run *run, const reliht_dataset *dataset, const reliht_t
     json_put_count(run->result, "epochs", report->epochs);
     json_put(run->result, "loss_final", json_number(report->loss_final));
     network_describe(run, dataset, *model);
+    if (report->swept_fraction > 0)
+        json_put(run->result, "swept_fraction", json_number(report->swept_fraction));
     run_fact(run, "training", "%zu epoch%s%s, loss %.6g", report->epochs,
              report->epochs == 1 ? "" : "s", report->converged ? " to convergence" : "",
              report->loss_final);

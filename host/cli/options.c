@@ -192,6 +192,9 @@ static const struct option OPTIONS[] = {
      "Step size of Adam"},
     {"refits", "N", GROUP_TRAINING, COUNT, FIELD(refits), 0, 1e6, NULL, RUNS, NULL,
      "Steps on the new support alone after each step (one output)"},
+    {"no-screening", NULL, GROUP_TRAINING, FLAG, FIELD(no_screening), 0, 0, NULL, NETWORKS, NULL,
+     "Form the gradients of all neurons, also of those that can't get weights; for timings: the "
+     "result is the same bit for bit (one output)"},
     {"loss", "NAME", GROUP_TRAINING, CHOICE, FIELD(loss), 0, 0, "auto|mse|cross-entropy",
      NETWORKS | PRUNE, NULL,
      "mse, cross-entropy, or auto: cross-entropy for three or more classes, else mse"},

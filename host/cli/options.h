@@ -20,7 +20,7 @@ typedef struct number_list {
 struct settings {
     /* network */
     uint64_t hidden, nnz, layers;
-    bool bias, no_bias, convex;
+    bool bias, no_bias, convex, no_screening;
     int signs, generator;
     const char *generators;
     /* training */

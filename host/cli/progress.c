@@ -68,6 +68,8 @@ static void log_epoch(struct progress *progress, const reliht_progress *step)
         json_put(line, "evaluation_loss", json_number(step->evaluation_loss));
     json_put_count(line, "nnz", step->nnz);
     json_put(line, "step_size", json_number(step->step_size));
+    if (step->swept)
+        json_put_count(line, "swept", step->swept);
     json_put(line, "seconds", json_number(step->seconds));
     if (json_print_line(line, progress->log) || fflush(progress->log))
         note_log_error(progress);

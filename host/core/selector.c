@@ -97,9 +97,9 @@ static void select_best(entry *entries, size_t count, size_t keep)
     }
 }
 
-static void cut(selector *self)
+void selector_cut(selector *self)
 {
-    if (self->count <= self->keep)
+    if (self->count < self->keep)
         return;
     select_best(self->entries, self->count, self->keep);
     self->count = self->keep;
@@ -124,7 +124,7 @@ void selector_offer(selector *self, const entry *entries, size_t count)
             continue;
         }
         if (self->count == self->capacity) {
-            cut(self);
+            selector_cut(self);
             if (magnitude < self->threshold)
                 continue;
         }
@@ -192,7 +192,7 @@ reliht_status selector_finish(reliht_context *context, selector *self, const cha
         return selector_invalid(context, invalid->row, invalid->column,
                                 magnitude_bits(invalid->value) > MAGNITUDE_INFINITE, row_name,
                                 column_name);
-    cut(self);
+    selector_cut(self);
     sort_by_place(self->entries, self->count, 0);
     return RELIHT_OK;
 }

@@ -41,6 +41,9 @@ void selector_reset(selector *self);
  * below the threshold and zeros are dropped, non-finite ones are noted as invalid. */
 void selector_offer(selector *self, const entry *entries, size_t count);
 
+/* Cuts to the best `keep`; with as many, the threshold becomes the smallest magnitude kept. */
+void selector_cut(selector *self);
+
 /* Cuts to the best `keep` and sorts them by (row, column): entries[0 .. count). Fails with NUMERIC,
  * naming `row_name` and `column_name` ("neuron", "input"), if a non-finite entry was offered. */
 reliht_status selector_finish(reliht_context *context, selector *self, const char *row_name,

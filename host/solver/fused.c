@@ -26,6 +26,8 @@ typedef struct fused_run {
     sparse *best;          /* the caller's */
     double best_loss;      /* of `best`; infinite before any was scored */
     double target_squares; /* |y|^2 */
+    double swept;          /* neurons, over all steps */
+    size_t steps;
     double start;
     reliht_train_report *report;
 } fused_run;
@@ -94,6 +96,8 @@ static reliht_status take_step(fused_run *run, pattern_source source, size_t bat
     run->before = run->current;
     run->current = swap;
     run->report->seconds_sweep += step->seconds_sweep;
+    run->swept += (double)step->swept;
+    run->steps++;
     return operations->fused_get_weights(run->model, &run->current);
 }
 
@@ -136,6 +140,7 @@ static bool report_progress(const fused_run *run, size_t epoch, size_t batch_num
         .loss = step->objective_before / (double)samples_of(run, batch_number),
         .evaluation_loss = evaluation,
         .step_size = step->step_size,
+        .swept = step->swept,
         .seconds = clock_wall() - run->start,
     };
     return run->options->progress(run->options->progress_user, &progress);
@@ -236,6 +241,9 @@ static reliht_status open_run(fused_run *run)
         .generator = options->generator,
         .seed = options->seed,
         .given = options->generators ? &options->generators->hidden[0] : NULL,
+        .screening = !options->screening       ? SCREENING_NONE
+                     : options->convex && full ? SCREENING_HISTORY
+                                               : SCREENING_MEMORYLESS,
     };
     reliht_status status =
         sparse_create(run->context, &run->current, options->hidden, inputs, options->nnz);
@@ -286,6 +294,8 @@ reliht_status fused_train(reliht_context *context, const reliht_dataset *train,
         reliht_status finished = finish(&run);
         status = finished ? finished : status;
     }
+    if (run.steps)
+        report->swept_fraction = run.swept / ((double)run.steps * (double)options->hidden);
     close_run(&run);
     return status;
 }

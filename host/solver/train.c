@@ -21,6 +21,7 @@ void reliht_train_options_default(reliht_train_options *options)
         .refits = 10,
         .generator = RELIHT_GENERATOR_GAUSSIAN,
         .importance = RELIHT_IMPORTANCE_SKETCH,
+        .screening = true,
     };
 }
 

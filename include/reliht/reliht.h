@@ -425,6 +425,7 @@ typedef struct reliht_progress {
     double
         evaluation_loss; /* at the end of an epoch: on the validation or training data; else NaN */
     double step_size;
+    size_t swept; /* fused: neurons whose gradients the step formed */
     double seconds;
 } reliht_progress;
 
@@ -452,6 +453,8 @@ typedef struct reliht_train_options {
     double tolerance; /* stop when the relative residual |yhat-y|/|y| is at most this, or
                          the weights have come to rest: |w_t - w_(t-1)| <= it * |w_t|;
                          0: never */
+    bool screening;   /* leave out of a sweep the neurons that can't get weights (fused): no bit of
+                         the result changes; true */
     const reliht_model *generators;    /* given generators: its first layer's rows are those of the
                                           first neurons, the rest is drawn (fused, first layer) */
     reliht_progress_function progress; /* may be NULL */
@@ -470,8 +473,10 @@ typedef struct reliht_train_report {
     bool converged;    /* the tolerance was met */
     double loss_final; /* training loss of the returned model: mse or cross-entropy */
     double seconds, cpu_seconds;
-    double seconds_sweep; /* in the sweeps over all neurons and the top-s choice */
-    reliht_solver solver; /* that ran: never auto */
+    double seconds_sweep;  /* in the sweeps over all neurons and the top-s choice */
+    double swept_fraction; /* fused: of all neurons, how many the steps formed gradients for, in the
+                              mean; the same for any number of threads */
+    reliht_solver solver;  /* that ran: never auto */
 } reliht_train_report;
 
 /* Trains a network on `dataset`: the fused form for one output, the factored for more. `report` may

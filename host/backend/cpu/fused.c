@@ -47,6 +47,9 @@ reliht_status cpu_fused_create(backend *on, const fused_problem *problem, fused 
         status = selector_create(context, &self->best, nnz);
     if (!status)
         status = sweep_create(self->backend, problem->samples, problem->inputs, &self->sweep);
+    if (!status && problem->screening != SCREENING_NONE)
+        status = screen_create(context, &self->screen, problem->hidden, self->stride,
+                               problem->screening == SCREENING_HISTORY);
     if (status) {
         cpu_fused_destroy(self);
         return status;
@@ -64,6 +67,7 @@ void cpu_fused_destroy(fused *self)
     sparse_destroy(context, &self->generators);
     selector_destroy(context, &self->best);
     sweep_destroy(self->sweep);
+    screen_destroy(context, &self->screen);
     void *const arrays[] = {
         self->chosen, self->gradient, self->residual, self->residual_chosen, self->image,
         self->sums,   self->spans,    self->patterns, self->delta,           self->direction,
@@ -145,10 +149,13 @@ reliht_status cpu_fused_sweep(fused *self, batch *data, pattern_source source)
 {
     double start = clock_wall();
     generator_source generators = fused_generators(self, source);
+    bool screened = source == PATTERNS_DRAWN && self->problem.screening != SCREENING_NONE;
     selector_reset(&self->best);
-    reliht_status status =
-        sweep_run(self->sweep, data, &generators, self->problem.signs, self->residual,
-                  (float)self->step_size, &self->weights, &self->best);
+    if (screened)
+        screen_begin(&self->screen, data, self->residual, self->report.objective_before);
+    reliht_status status = sweep_run(
+        self->sweep, data, &generators, self->problem.signs, self->residual, (float)self->step_size,
+        &self->weights, &self->best, screened ? &self->screen : NULL, &self->report.swept);
     if (!status)
         status = selector_finish(fused_context(self), &self->best, "neuron", "input");
     if (status)

@@ -25,6 +25,7 @@ struct fused {
     size_t words;
     selector best;
     sweep *sweep;
+    screen screen;    /* of sweeps over drawn generators */
     double step_size; /* in use; halved by the refits */
     step_report report;
 };

@@ -97,9 +97,10 @@ struct sweep {
  * then all others ascending. */
 typedef struct neuron_order {
     const sparse *weights;
-    size_t position, total;
-    uint32_t next; /* of the others */
-    size_t row;    /* first row of weights at or after `next` */
+    const screen *screen; /* leaves out some of the others; may be NULL */
+    size_t position;      /* neurons so far */
+    size_t next, end;     /* of the others */
+    size_t row;           /* first row of weights at or after `next` */
 } neuron_order;
 
 static const sweep_kernels *kernels_of(const sweep *self)
@@ -425,6 +426,7 @@ typedef struct sweep_job {
     bool mixed;
     float step_size;
     selector *best;
+    screen *screen;   /* may be NULL */
     float *gradients; /* instead of candidates: rows of the team's tile; NULL otherwise */
     size_t words;
 } sweep_job;
@@ -495,13 +497,17 @@ static void sweep_strip(sweep *self, const team *t, worker *w, const sweep_job *
         kernels->add_gradient(&gradient, &w->scratch, w->sums);
         kernels->fold_sums(w->totals, w->sums, count * BLOCK_COLUMNS);
     }
-    for (size_t i = 0; i < count; i++)
-        if (job->gradients)
-            memcpy(job->gradients + (first + i) * self->inputs + first_column,
-                   w->totals + i * BLOCK_COLUMNS, gradient.columns * sizeof *w->totals);
-        else
-            collect(self, t, w, job, first + i, first_column, gradient.columns,
-                    w->totals + i * BLOCK_COLUMNS);
+    for (size_t i = 0; i < count; i++) {
+        const float *totals = w->totals + i * BLOCK_COLUMNS;
+        if (job->gradients) {
+            memcpy(job->gradients + (first + i) * self->inputs + first_column, totals,
+                   gradient.columns * sizeof *totals);
+            continue;
+        }
+        if (job->screen)
+            screen_raise(job->screen, t->neurons[first + i], totals, gradient.columns);
+        collect(self, t, w, job, first + i, first_column, gradient.columns, totals);
+    }
 }
 
 /* Items are strips of neurons in blocks of columns, the same block after each other. */
@@ -521,25 +527,27 @@ static void sweep_tile(sweep *self, team *t, worker *w, const sweep_job *job)
     }
 }
 
-static size_t next_neurons(neuron_order *order, size_t most, uint32_t *neurons)
+/* At most `most` neurons, of which none gets position `until` or a later one. */
+static size_t next_neurons(neuron_order *order, size_t until, size_t most, uint32_t *neurons)
 {
-    size_t count = 0;
     const sparse *weights = order->weights;
-    for (; count < most && order->position < order->total; count++, order->position++) {
-        if (order->position < weights->live) {
-            neurons[count] = weights->row[order->position];
-            continue;
-        }
-        while (order->row < weights->live && weights->row[order->row] == order->next) {
+    size_t count = 0;
+    most = smaller(most, until - smaller(until, order->position));
+    for (; count < most && order->position < weights->live; order->position++)
+        neurons[count++] = weights->row[order->position];
+    while (count < most && order->next < order->end) {
+        uint32_t neuron = (uint32_t)order->next++;
+        if (order->row < weights->live && weights->row[order->row] == neuron) {
             order->row++;
-            order->next++;
+        } else if (!order->screen || !screen_skips(order->screen, neuron)) {
+            neurons[count++] = neuron;
+            order->position++;
         }
-        neurons[count] = order->next++;
     }
     return count;
 }
 
-/* Tile after tile, until none begins before position `until`. */
+/* Tile after tile, up to position `until`. */
 static void sweep_tiles(sweep *self, team *t, worker *w, const sweep_job *job, neuron_order *order,
                         size_t until)
 {
@@ -547,8 +555,10 @@ static void sweep_tiles(sweep *self, team *t, worker *w, const sweep_job *job, n
         if (w->member == 0) {
             omp_set_lock(&self->lock);
             t->position = order->position;
-            t->count = t->position < until ? next_neurons(order, t->capacity, t->neurons) : 0;
+            t->count = next_neurons(order, until, t->capacity, t->neurons);
             omp_unset_lock(&self->lock);
+            if (job->screen)
+                screen_forget(job->screen, t->neurons, t->count);
             memset(t->next, 0, sizeof t->next);
         }
         meet(t);
@@ -569,12 +579,20 @@ static void sweep_tiles(sweep *self, team *t, worker *w, const sweep_job *job, n
     }
 }
 
+/* The neurons with weights are done: what can the others still offer? */
+static void decide(const sweep_job *job, size_t samples)
+{
+    selector_cut(job->best);
+    screen_decide(job->screen, job->step_size, job->best->threshold, samples);
+}
+
 reliht_status sweep_run(sweep *self, const batch *data, const generator_source *generators,
                         reliht_signs signs, const float *residual, float step_size,
-                        const sparse *weights, selector *best)
+                        const sparse *weights, selector *best, screen *leave_out, size_t *swept)
 {
     bool drawn = generators->source == PATTERNS_DRAWN;
-    neuron_order order = {.weights = weights, .total = drawn ? generators->hidden : weights->live};
+    neuron_order order = {
+        .weights = weights, .screen = leave_out, .end = drawn ? generators->hidden : 0};
     const sweep_job job = {.data = data,
                            .generators = generators,
                            .residual = residual,
@@ -582,11 +600,13 @@ reliht_status sweep_run(sweep *self, const batch *data, const generator_source *
                            .mixed = signs == RELIHT_SIGNS_MIXED,
                            .step_size = step_size,
                            .best = best,
+                           .screen = leave_out,
                            .words = padded_samples(data->samples) / WORD_SAMPLES};
     self->threshold = best->threshold;
     /* Together as long as there are weights, so that the threshold is high early. */
-    bool apart = order.total >= weights->live + tuning.apart_tiles * self->whole.capacity;
-    size_t together = apart ? weights->live : order.total;
+    size_t total = drawn ? generators->hidden : weights->live;
+    bool apart = total >= weights->live + tuning.apart_tiles * self->whole.capacity;
+    size_t together = apart || leave_out ? weights->live : total;
 #pragma omp parallel num_threads((int)self->backend->base.context->threads)
     {
         worker *w = &self->workers[omp_get_thread_num()];
@@ -594,11 +614,21 @@ reliht_status sweep_run(sweep *self, const batch *data, const generator_source *
 #pragma omp single
         self->whole.members = (size_t)omp_get_num_threads();
         sweep_tiles(self, &self->whole, w, &job, &order, together);
-        w->member = 0;
-        if (apart)
-            sweep_tiles(self, &self->apart[omp_get_thread_num()], w, &job, &order, order.total);
+        if (leave_out) {
+            offer_entries(self, w, best);
+#pragma omp barrier
+#pragma omp single
+            decide(&job, data->samples);
+        }
+        if (apart) {
+            w->member = 0;
+            sweep_tiles(self, &self->apart[omp_get_thread_num()], w, &job, &order, SIZE_MAX);
+        } else if (leave_out) {
+            sweep_tiles(self, &self->whole, w, &job, &order, SIZE_MAX);
+        }
         offer_entries(self, w, best);
     }
+    *swept = order.position;
     return RELIHT_OK;
 }
 

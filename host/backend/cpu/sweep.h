@@ -5,6 +5,7 @@
 #define RELIHT_BACKEND_CPU_SWEEP_H
 
 #include "backend/cpu/cpu.h"
+#include "backend/cpu/screen.h"
 #include "core/selector.h"
 
 /* Where the generators of the neurons come from. */
@@ -24,10 +25,12 @@ void sweep_destroy(sweep *self);
 
 /* Offers every nonzero entry of w - eta * A^T r to `best`: over all `hidden` neurons for
  * PATTERNS_DRAWN (those with weights first), over the neurons with weights for PATTERNS_WEIGHTS.
- * residual: [data->stride] floats, zero past the samples. `weights`: the current w. */
+ * residual: [data->stride] floats, zero past the samples. `weights`: the current w. `leave_out`,
+ * after screen_begin, says which neurons without weights can't be among the best; NULL: none.
+ * *swept <- neurons that were not left out. */
 reliht_status sweep_run(sweep *self, const batch *data, const generator_source *generators,
                         reliht_signs signs, const float *residual, float step_size,
-                        const sparse *weights, selector *best);
+                        const sparse *weights, selector *best, screen *leave_out, size_t *swept);
 
 /* gradients [count, inputs] <- X^T (D_j r) of the neurons `neurons[count]`, ascending, with the
  * same sums as in sweep_run. */
