@@ -507,6 +507,16 @@ TEST(FactoredRecover, ServesClassesBiasAndLayers)
     reliht_dataset *data = nullptr;
     ASSERT_EQ(reliht_dataset_from_labels(context, 600, 12, x.data(), labels.data(), 3, &data),
               RELIHT_OK);
+    for (size_t nnz : {30u, 31u}) { // auto recovers up to ten weights a class
+        reliht_train_options options = recover_options(1);
+        options.solver = RELIHT_SOLVER_AUTO;
+        options.nnz = nnz;
+        reliht_model *model = nullptr;
+        reliht_train_report report;
+        ASSERT_EQ(reliht_train(context, data, &options, &model, &report), RELIHT_OK);
+        EXPECT_EQ(report.solver, nnz == 30 ? RELIHT_SOLVER_RECOVER : RELIHT_SOLVER_AIHT);
+        reliht_model_destroy(model);
+    }
     for (size_t layers : {1u, 2u})
         for (bool bias : {false, true}) {
             reliht_train_options options = recover_options(12);

@@ -32,10 +32,11 @@
 #define PATIENCE 3         /* rounds without gain that end a cycle */
 #define DROPPED_LEAST 0.03 /* of the neurons, at the start of a cycle; the share is drawn */
 #define DROPPED_MOST 0.25
-#define SAMPLES_PER_WEIGHT                                                                \
-    10                /* values fitted for every weight, at least, when batches are drawn \
-                       */
 #define EXACT 0x1p-21 /* relative residual that is rounding */
+/* Values fitted for every weight, at least, when batches are drawn. Classes are never without
+ * noise, and a batch is fitted as far as it goes. */
+#define VALUES_PER_WEIGHT 10.0
+#define CLASS_VALUES_PER_WEIGHT 1000.0
 
 typedef struct recover_run {
     reliht_context *context;
@@ -115,7 +116,9 @@ static reliht_status create_backend(recover_run *run, size_t room)
 /* Samples of a cycle: all, or as asked but enough to tell nnz weights apart. */
 static size_t cycle_samples(const reliht_dataset *train, const reliht_train_options *options)
 {
-    double least = SAMPLES_PER_WEIGHT * (double)options->nnz / (double)train->outputs;
+    bool classes = options->loss == RELIHT_LOSS_CROSS_ENTROPY;
+    double values = classes ? CLASS_VALUES_PER_WEIGHT : VALUES_PER_WEIGHT;
+    double least = values * (double)options->nnz / (double)train->outputs;
     double wanted = fmax((double)options->batch, least);
     return options->batch && wanted < (double)train->samples ? (size_t)wanted : train->samples;
 }

@@ -10,6 +10,8 @@
 #include <math.h>
 #include <string.h>
 
+#define WEIGHTS_PER_CLASS 10 /* up to which auto takes recover for classes */
+
 void reliht_train_options_default(reliht_train_options *options)
 {
     *options = (reliht_train_options){
@@ -211,13 +213,18 @@ static reliht_signs signs_of(const reliht_dataset *dataset, reliht_signs wanted)
     return dataset->target_minimum < 0 ? RELIHT_SIGNS_MIXED : RELIHT_SIGNS_PLUS;
 }
 
-/* What auto stands for. Asking for a step or an importance asks for the solver that has them. */
-static reliht_solver solver_of(const reliht_dataset *dataset, const reliht_train_options *options)
+/* What auto stands for. Asking for a step or an importance asks for the solver that has them. Of
+ * classes, Adam's many small steps serve all but the smallest budgets (docs/classification.md). */
+static reliht_solver solver_of(const reliht_context *context, const reliht_dataset *dataset,
+                               const reliht_train_options *options)
 {
     if (options->solver != RELIHT_SOLVER_AUTO)
         return options->solver;
-    bool recover = dataset->outputs > 1 && !dataset->classes && options->step == RELIHT_STEP_AUTO &&
-                   options->importance == RELIHT_IMPORTANCE_SKETCH;
+    bool asked =
+        options->step != RELIHT_STEP_AUTO || options->importance != RELIHT_IMPORTANCE_SKETCH;
+    bool fitting = !dataset->classes || options->nnz <= WEIGHTS_PER_CLASS * dataset->outputs;
+    bool recover = dataset->outputs > 1 && !asked && fitting &&
+                   context->backend->operations->factored_evaluate;
     return recover ? RELIHT_SOLVER_RECOVER : RELIHT_SOLVER_AIHT;
 }
 
@@ -235,7 +242,7 @@ reliht_status reliht_train(reliht_context *context, const reliht_dataset *datase
         return status;
     double wall = clock_wall(), cpu = clock_cpu();
     reliht_train_options own = *options;
-    own.solver = report->solver = solver_of(dataset, options);
+    own.solver = report->solver = solver_of(context, dataset, options);
     bool scalar = dataset->outputs == 1;
     reliht_model *made;
     status = model_create(context, scalar ? RELIHT_FUSED : RELIHT_FACTORED, dataset->inputs,
