@@ -25,8 +25,8 @@ using namespace program;
 namespace
 {
 
-const char *const COMMANDS[] = {"train", "planted", "inr",  "sense", "prune",
-                                "eval",  "predict", "info", "sweep", "bench"};
+const char *const COMMANDS[] = {"train",   "planted", "inr",   "sense",   "prune", "eval",
+                                "predict", "info",    "sweep", "certify", "bench"};
 
 // What each command must know.
 const std::map<std::string, Words> OPTIONS = {
@@ -98,6 +98,34 @@ const std::map<std::string, Words> OPTIONS = {
      {"model", "data", "data-dir", "x", "classes", "split", "part", "raw", "image", "out", "json",
       "quiet", "backend", "threads", "help"}},
     {"info", {"model", "json", "backend", "threads", "help"}},
+    {"certify", {"data",
+                 "data-dir",
+                 "x",
+                 "classes",
+                 "split",
+                 "raw",
+                 "train-limit",
+                 "samples",
+                 "inputs",
+                 "hidden",
+                 "nnz",
+                 "model",
+                 "disjoint",
+                 "planted-hidden",
+                 "correlation",
+                 "inputs-draw",
+                 "density",
+                 "seed",
+                 "json",
+                 "generator",
+                 "magnitude-minimum",
+                 "directions",
+                 "searches",
+                 "picture",
+                 "quiet",
+                 "threads",
+                 "backend",
+                 "help"}},
     {"sweep",
      {"axes", "hidden", "nnz", "seeds", "method", "metric", "out", "jobs", "json", "quiet",
       "threads", "help"}},

@@ -197,7 +197,8 @@ struct backend_operations {
     reliht_status (*fused_report)(fused *self, step_report *report);
     /* SYNC. With the support and the patterns of the last begin or sweep, for value [nnz] in place
      * of the weights: image [n] <- A_S value - y, gradient [nnz] <- A_S^T image, *squares <-
-     * |image|^2; any may be NULL. Changes nothing of the handle but scratch. */
+     * |image|^2; any may be NULL. Changes nothing of the handle but scratch. Optional: a backend
+     * may have NULL here, and callers begin a step at these weights instead. */
     reliht_status (*fused_product)(fused *self, batch *data, const float *value, float *image,
                                    float *gradient, double *squares);
     /* SYNC, for tests and benchmarks: residual [n], gradient on the support [nnz], patterns of the

@@ -92,6 +92,8 @@ void network_describe(struct run *run, const reliht_dataset *dataset, const reli
 
 /* ---- data.c: the data sets that options, or a model's metadata, speak of. */
 int data_open_training(struct run *run, reliht_dataset **train, reliht_dataset **test);
+/* The training inputs alone; NULL if no option names data. */
+int data_open_inputs(struct run *run, reliht_dataset **dataset);
 /* Data to apply a model to. `width` and `height` are those of the picture for --image, else 0. */
 int data_open_for_model(struct run *run, const reliht_model *model, bool targets_needed,
                         reliht_dataset **dataset, size_t *width, size_t *height);
@@ -123,6 +125,26 @@ int picture_write(struct run *run, const reliht_model *model, const char *path);
 /* NULL if there is no such command. */
 const struct command *command_find(const char *name);
 
+/* ---- certify_plot.c: histograms of a certificate's values by gnuplot. */
+struct certify_values {
+    const reliht_certificate *certificate;
+    size_t directions, supports;
+    double *quotients;          /* [3, directions] */
+    double *smallest, *largest; /* [3, supports] */
+};
+/* Whether `path` ends in .svg or .png. */
+bool certify_plot_possible(const char *path);
+/* A missing gnuplot is no failure: a note says what to install. */
+int certify_plot(const struct certify_values *values, const char *path);
+
+/* ---- gnuplot.c */
+/* Runs gnuplot on a script (text). `folder`: a descriptor of the folder to run in, or AT_FDCWD.
+ * What it prints is appended to the file `printed`; `message` gets the first line of what it says
+ * on standard error and, for `printed` -1, on standard output. Returns 0, 127 if there is no
+ * gnuplot, else another status. */
+int gnuplot_run(int folder, const char *script, size_t length, int printed, char *message,
+                size_t bytes);
+
 /* ---- one function per command; sweep reads its arguments itself, since they hold another
  * command's. */
 int command_sweep(const struct command *command, int argc, const char **argv);
@@ -134,6 +156,7 @@ int command_eval(const struct command *command, const struct settings *settings)
 int command_predict(const struct command *command, const struct settings *settings);
 int command_info(const struct command *command, const struct settings *settings);
 int command_prune(const struct command *command, const struct settings *settings);
+int command_certify(const struct command *command, const struct settings *settings);
 int command_bench(const struct command *command, const struct settings *settings);
 
 #endif

@@ -99,6 +99,23 @@ int data_open_training(struct run *run, reliht_dataset **train, reliht_dataset *
                  : EXIT_DONE;
 }
 
+int data_open_inputs(struct run *run, reliht_dataset **dataset)
+{
+    const struct settings *settings = run->settings;
+    reliht_named_options options;
+    reliht_status status = RELIHT_OK;
+    *dataset = NULL;
+    int checked = check_options(run);
+    if (checked != EXIT_DONE)
+        return checked;
+    named_options(settings, &options);
+    if (settings->x)
+        status = reliht_dataset_read_npy(run->context, settings->x, NULL, settings->raw, dataset);
+    else if (settings->data != UNSET_CHOICE)
+        status = reliht_dataset_read_named(run->context, &options, dataset, NULL);
+    return status == RELIHT_OK ? EXIT_DONE : run_failure(run, status);
+}
+
 /* ---------------------------------------------------------------- for a model */
 
 /* What the model's metadata says of its data; NULL if it says nothing. The metadata are strings by

@@ -108,6 +108,19 @@ static void defaults_sweep(struct settings *settings)
     settings->jobs = UNSET_COUNT;
 }
 
+static void defaults_certify(struct settings *settings)
+{
+    reliht_certify_options options;
+    reliht_certify_options_default(&options);
+    defaults_planted(settings);
+    settings->samples = 5000;
+    settings->hidden = options.hidden;
+    settings->planted_hidden = 10;
+    settings->nnz = 20;
+    settings->directions = options.directions;
+    settings->searches = options.searches;
+}
+
 static void defaults_bench(struct settings *settings)
 {
     settings->hidden = UNSET_COUNT;
@@ -190,6 +203,16 @@ static const struct command COMMANDS[] = {
      "  reliht sweep sense --axes measurements,nnz --measurements 50,100,200,400 \\\n"
      "      --nnz 5,10,20,40 --seeds 0-9 --out phase",
      defaults_sweep, NULL},
+    {"certify", CERTIFY, NULL, "measure the conditions of the recovery guarantee",
+     "Measures, for given or drawn inputs and a network that is read (--model) or\n"
+     "planted, what the recovery guarantee rests on: how many samples activate each\n"
+     "neuron, how far the patterns are apart and from drawn ones, restricted strong\n"
+     "convexity and smoothness of the convex form with --hidden patterns, and the\n"
+     "contraction they imply; and says plainly whether recovery is to be expected.\n"
+     "Every number is marked as exact, a bound or an estimate.",
+     "  reliht certify --samples 2000 --hidden 50 --planted-hidden 5 --nnz 10\n"
+     "  reliht certify --data fashion-mnist --train-limit 5000 --model fashion.safetensors",
+     defaults_certify, command_certify},
     {"bench", BENCH, "sweep", "measure the speed of the sweep",
      "`reliht bench sweep` times one sweep over all neurons (patterns, masked\n"
      "gradient, choice of the largest entries) beside one single-precision matrix\n"

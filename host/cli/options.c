@@ -41,18 +41,18 @@ struct option {
 #define NETWORKS (TRAIN | PLANTED | INR)
 #define RUNS (NETWORKS | SENSE)
 #define APPLIES (EVAL | PREDICT)
-#define ALL (RUNS | PRUNE | APPLIES | INFO | BENCH | SWEEP)
+#define ALL (RUNS | PRUNE | APPLIES | INFO | BENCH | SWEEP | CERTIFY)
 
 /* clang-format off */
 static const struct option OPTIONS[] = {
     /* ---- data */
     {"data", "NAME", GROUP_DATA, CHOICE, FIELD(data), 0, 0, "fashion-mnist|mnist|cifar10",
-     TRAIN | PRUNE | APPLIES, "none: give this or --x",
+     TRAIN | PRUNE | APPLIES | CERTIFY, "none: give this or --x",
      "The data set: fashion-mnist, mnist or cifar10"},
-    {"data-dir", "DIR", GROUP_DATA, TEXT, FIELD(data_dir), 0, 0, NULL, TRAIN | PRUNE | APPLIES,
+    {"data-dir", "DIR", GROUP_DATA, TEXT, FIELD(data_dir), 0, 0, NULL, TRAIN | PRUNE | APPLIES | CERTIFY,
      "the Debian package's folder, then $RELIHT_DATA/NAME",
      "Folder that holds the files of --data"},
-    {"x", "X.npy", GROUP_DATA, TEXT, FIELD(x), 0, 0, NULL, TRAIN | PRUNE | APPLIES, "none",
+    {"x", "X.npy", GROUP_DATA, TEXT, FIELD(x), 0, 0, NULL, TRAIN | PRUNE | APPLIES | CERTIFY, "none",
      "Inputs [samples, inputs] instead of --data: float32, float64 or uint8"},
     {"y", "Y.npy", GROUP_DATA, TEXT, FIELD(y), 0, 0, NULL, TRAIN | PRUNE | EVAL, "none",
      "Targets of --x: integers [samples] are class labels, floats [samples] or "
@@ -62,19 +62,19 @@ static const struct option OPTIONS[] = {
     {"y-test", "Y.npy", GROUP_DATA, TEXT, FIELD(y_test), 0, 0, NULL, TRAIN | PRUNE, "none",
      "Targets of --x-test"},
     {"classes", "LIST", GROUP_DATA, CLASSES, FIELD(classes), 0, 4294967295.0, NULL,
-     TRAIN | PRUNE | APPLIES, "all",
+     TRAIN | PRUNE | APPLIES | CERTIFY, "all",
      "Keep only these labels of --data, as in 0,1; two of them make a problem with one output "
      "and targets 0 and 1"},
-    {"split", "NAME", GROUP_DATA, CHOICE, FIELD(split), 0, 0, "standard|paper", TRAIN | PRUNE | APPLIES,
+    {"split", "NAME", GROUP_DATA, CHOICE, FIELD(split), 0, 0, "standard|paper", TRAIN | PRUNE | APPLIES | CERTIFY,
      NULL,
      "standard: the training and test parts as published with --data; paper: per class, in file "
      "order over both, the first 5000 for training and the next 1000 for testing"},
     {"part", "NAME", GROUP_DATA, CHOICE, FIELD(part), 0, 0, "test|train", APPLIES, NULL,
      "Which part of --data to use: test or train"},
-    {"raw", NULL, GROUP_DATA, FLAG, FIELD(raw), 0, 0, NULL, TRAIN | PRUNE | APPLIES, NULL,
+    {"raw", NULL, GROUP_DATA, FLAG, FIELD(raw), 0, 0, NULL, TRAIN | PRUNE | APPLIES | CERTIFY, NULL,
      "Keep bytes as 0..255 instead of dividing them by 255"},
     {"train-limit", "N", GROUP_DATA, COUNT, FIELD(train_limit), 1, DIMENSION_MAXIMUM, NULL,
-     TRAIN | PRUNE | APPLIES, "all", "Use at most N training samples of --data, in file order"},
+     TRAIN | PRUNE | APPLIES | CERTIFY, "all", "Use at most N training samples of --data, in file order"},
     {"test-limit", "N", GROUP_DATA, COUNT, FIELD(test_limit), 1, DIMENSION_MAXIMUM, NULL,
      TRAIN | PRUNE | APPLIES, "all", "Use at most N test samples of --data, in file order"},
     {"image", "FILE.png", GROUP_DATA, TEXT, FIELD(image), 0, 0, NULL, INR | PRUNE | APPLIES,
@@ -86,36 +86,40 @@ static const struct option OPTIONS[] = {
     {"coordinates", "KIND", GROUP_DATA, CHOICE, FIELD(coordinates), 0, 0, "pixel|unit", INR | PRUNE, NULL,
      "pixel: whole numbers; unit: scaled to [0, 1)"},
     {"samples", "N", GROUP_DATA, COUNT, FIELD(samples), 1, DIMENSION_MAXIMUM, NULL,
-     PLANTED | PRUNE | BENCH, "a table of three shapes", "Number of samples"},
+     PLANTED | PRUNE | BENCH | CERTIFY, "a table of three shapes", "Number of samples"},
     {"inputs", "D", GROUP_DATA, COUNT, FIELD(inputs), 1, DIMENSION_MAXIMUM, NULL,
-     PLANTED | PRUNE | BENCH, "a table of three shapes", "Number of inputs"},
+     PLANTED | PRUNE | BENCH | CERTIFY, "a table of three shapes", "Number of inputs"},
     {"outputs", "K", GROUP_DATA, COUNT, FIELD(outputs), 1, DIMENSION_MAXIMUM, NULL, PLANTED | PRUNE, NULL,
      "Number of outputs"},
     {"planted-hidden", "K", GROUP_DATA, COUNT, FIELD(planted_hidden), 1, DIMENSION_MAXIMUM, NULL,
-     PLANTED, "as --hidden",
+     PLANTED | CERTIFY, "as --hidden",
      "Neurons of the planted network, at most --hidden; with --convex the others get drawn "
      "generators"},
     {"planted-hidden", "K", GROUP_DATA, COUNT, FIELD(planted_hidden), 1, DIMENSION_MAXIMUM, NULL,
      PRUNE, "as --hidden", "Neurons of the planted network"},
     {"planted-nnz", "S", GROUP_DATA, COUNT, FIELD(planted_nnz), 1, DIMENSION_MAXIMUM, NULL, PRUNE,
      "the largest of --nnz", "Weights of the planted network, over all layers"},
-    {"disjoint", NULL, GROUP_DATA, FLAG, FIELD(disjoint), 0, 0, NULL, PLANTED | PRUNE, NULL,
+    {"disjoint", NULL, GROUP_DATA, FLAG, FIELD(disjoint), 0, 0, NULL, PLANTED | PRUNE | CERTIFY, NULL,
      "No input feeds two planted neurons"},
-    {"magnitude-minimum", "R", GROUP_DATA, REAL, FIELD(magnitude_minimum), 0, 1e6, NULL, PLANTED | PRUNE,
+    {"magnitude-minimum", "R", GROUP_DATA, REAL, FIELD(magnitude_minimum), 0, 1e6, NULL, PLANTED | PRUNE | CERTIFY,
      NULL, "Planted weights are +-(R + |N(0,1)|); 0: N(0,1)"},
     {"noise", "SIGMA", GROUP_DATA, REAL, FIELD(noise), 0, 1e6, NULL, PLANTED | PRUNE, NULL,
      "Standard deviation of Gaussian noise on the planted network's outputs"},
     {"inputs-from", "X.npy", GROUP_DATA, TEXT, FIELD(inputs_from), 0, 0, NULL, PLANTED | PRUNE, "drawn",
      "Plant the network on these inputs [samples, inputs] instead of drawn ones"},
     {"inputs-draw", "KIND", GROUP_DATA, CHOICE, FIELD(inputs_draw), 0, 0,
-     "gaussian|correlated|heavy|sparse", PLANTED | PRUNE, NULL,
+     "gaussian|correlated|heavy|sparse", PLANTED | PRUNE | CERTIFY, NULL,
      "How inputs are drawn, always with mean 0 and variance 1: gaussian, the theory's assumption; "
      "correlated, Gaussian with neighbours correlated; heavy, Student's t with 3 degrees of "
      "freedom; sparse, mostly zeros, the rest Gaussian"},
-    {"correlation", "RHO", GROUP_DATA, REAL, FIELD(correlation), -0.9999, 0.9999, NULL, PLANTED | PRUNE,
+    {"correlation", "RHO", GROUP_DATA, REAL, FIELD(correlation), -0.9999, 0.9999, NULL, PLANTED | PRUNE | CERTIFY,
      NULL, "Correlation of neighbouring inputs with --inputs-draw correlated"},
-    {"density", "F", GROUP_DATA, REAL, FIELD(density), 1e-6, 1, NULL, PLANTED | PRUNE, NULL,
+    {"density", "F", GROUP_DATA, REAL, FIELD(density), 1e-6, 1, NULL, PLANTED | PRUNE | CERTIFY, NULL,
      "Share of inputs that are not zero with --inputs-draw sparse"},
+    {"directions", "N", GROUP_TRAINING, COUNT, FIELD(directions), 1, 1e6, NULL, CERTIFY, NULL,
+     "Random directions of each sparsity"},
+    {"searches", "N", GROUP_TRAINING, COUNT, FIELD(searches), 0, 1e6, NULL, CERTIFY, NULL,
+     "Starts of each search for the worst direction"},
     {"length", "N", GROUP_DATA, COUNT, FIELD(length), 1, DIMENSION_MAXIMUM, NULL, SENSE, NULL,
      "Length of the vector to recover"},
     {"measurements", "N", GROUP_DATA, COUNT, FIELD(measurements), 1, DIMENSION_MAXIMUM, NULL,
@@ -137,13 +141,13 @@ static const struct option OPTIONS[] = {
      "of the weights is below 0.0001, else 0"},
     /* ---- network */
     {"hidden", "M", GROUP_NETWORK, COUNT, FIELD(hidden), 1, DIMENSION_MAXIMUM, NULL,
-     NETWORKS | BENCH, "a table of three shapes", "Hidden neurons of each layer"},
+     NETWORKS | BENCH | CERTIFY, "a table of three shapes", "Hidden neurons of each layer"},
     {"hidden", "M", GROUP_NETWORK, COUNT, FIELD(hidden), 1, DIMENSION_MAXIMUM, NULL, PRUNE,
      "100; planted and inr: 10", "Hidden neurons of each layer"},
     {"nnz", "LIST", GROUP_NETWORK, COUNTS, FIELD(targets), 1, DIMENSION_MAXIMUM, NULL, PRUNE,
      "1000; planted: 50",
      "Weights to be left, over all layers; several, as in 50,200,1000, are served by one descent"},
-    {"nnz", "S", GROUP_NETWORK, COUNT, FIELD(nnz), 1, DIMENSION_MAXIMUM, NULL, RUNS | BENCH, NULL,
+    {"nnz", "S", GROUP_NETWORK, COUNT, FIELD(nnz), 1, DIMENSION_MAXIMUM, NULL, RUNS | BENCH | CERTIFY, NULL,
      "At most this many weights are nonzero, over all layers"},
     {"layers", "L", GROUP_NETWORK, COUNT, FIELD(layers), 1, 64, NULL, NETWORKS, NULL,
      "Hidden layers, trained one after the other with nnz/layers weights each"},
@@ -162,7 +166,7 @@ static const struct option OPTIONS[] = {
      "Keep the generators fixed (one output): the setting of the recovery guarantee. In planted "
      "the planted neurons are given as generators"},
     {"generator", "KIND", GROUP_NETWORK, CHOICE, FIELD(generator), 0, 0, "gaussian|sparse",
-     NETWORKS | BENCH, "both",
+     NETWORKS | BENCH | CERTIFY, "both",
      "Generators are drawn dense (gaussian, the published choice) or with 1 to 3 nonzeros "
      "(sparse)"},
     {"generators", "H.npy", GROUP_NETWORK, TEXT, FIELD(generators), 0, 0, NULL, NETWORKS,
@@ -218,13 +222,13 @@ static const struct option OPTIONS[] = {
      "Stop when the relative residual or, but for sense, the relative change of the weights is at "
      "most R; 0: never"},
     {"seed", "N", GROUP_TRAINING, COUNT, FIELD(seed), 0, 9223372036854775807.0, NULL,
-     RUNS | PRUNE, NULL, "Seed of everything that is drawn; the same seed gives the same result"},
+     RUNS | PRUNE | CERTIFY, NULL, "Seed of everything that is drawn; the same seed gives the same result"},
     {"repeats", "N", GROUP_TRAINING, COUNT, FIELD(repeats), 1, 100000, NULL, BENCH, NULL,
      "Interleaved runs of each shape, of which the median counts"},
     /* ---- files and output */
-    {"model", "FILE", GROUP_OUTPUT, TEXT, FIELD(model), 0, 0, NULL, NETWORKS | PRUNE | APPLIES | INFO,
+    {"model", "FILE", GROUP_OUTPUT, TEXT, FIELD(model), 0, 0, NULL, NETWORKS | PRUNE | APPLIES | INFO | CERTIFY,
      "none", "The model, a safetensors file: written by train, planted, inr and prune (several targets: one file each, FILE-NNZ), read by eval, "
-     "predict and info"},
+     "predict, info and certify"},
     {"log", "FILE.jsonl", GROUP_OUTPUT, TEXT, FIELD(log), 0, 0, NULL, RUNS | PRUNE, "none",
      "Write one JSON object per epoch"},
     {"out", "FILE", GROUP_OUTPUT, TEXT, FIELD(out), 0, 0, NULL, INR | PRUNE | PREDICT, "none",
@@ -235,10 +239,12 @@ static const struct option OPTIONS[] = {
     {"picture", "FILE.png", GROUP_OUTPUT, TEXT, FIELD(picture), 0, 0, NULL, TRAIN, "none",
      "Draw what was learned from image data: the templates of the classes (several outputs) and "
      "the weights of the strongest neurons; orange adds, blue subtracts"},
+    {"picture", "FILE", GROUP_OUTPUT, TEXT, FIELD(picture), 0, 0, NULL, CERTIFY, "none",
+     "Histograms of the eigenvalues found, .svg or .png, by gnuplot"},
     {"json", NULL, GROUP_OUTPUT, FLAG, FIELD(json), 0, 0, NULL, ALL, NULL,
      "Print the result as one JSON object, the last line of standard output"},
     {"quiet", NULL, GROUP_OUTPUT, FLAG, FIELD(quiet), 0, 0, NULL,
-     RUNS | PRUNE | APPLIES | BENCH | SWEEP, NULL,
+     RUNS | PRUNE | APPLIES | BENCH | SWEEP | CERTIFY, NULL,
      "No progress on standard error"},
     /* ---- program */
     {"jobs", "J", GROUP_PROGRAM, COUNT, FIELD(jobs), 1, 4096, NULL, SWEEP,

@@ -43,6 +43,7 @@ struct settings {
     double magnitude_minimum, noise, correlation, density;
     const char *inputs_from;
     int inputs_draw;
+    uint64_t directions, searches;
     const char *image;
     uint64_t features;
     double sigma;
@@ -72,6 +73,7 @@ typedef enum command_bit {
     BENCH = 128,
     PRUNE = 256,
     SWEEP = 4096,
+    CERTIFY = 8192,
 } command_bit;
 
 struct command {

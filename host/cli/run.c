@@ -100,7 +100,7 @@ static bool same_file(const char *left, const char *right)
 static int check_inputs(const struct run *run, const char *output)
 {
     const struct settings *settings = run->settings;
-    bool reads_model = run->command->bit & (EVAL | PREDICT);
+    bool reads_model = run->command->bit & (EVAL | PREDICT | CERTIFY);
     const char *const inputs[] = {settings->x,          settings->y,
                                   settings->x_test,     settings->y_test,
                                   settings->generators, settings->inputs_from,

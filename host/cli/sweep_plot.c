@@ -6,15 +6,10 @@
  * script stays in the folder: `gnuplot heatmap.gnuplot` there draws the figures again. */
 #include "cli/sweep.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define LABELLED_MAXIMUM 24u /* rows or columns with numbers in the cells */
@@ -225,48 +220,6 @@ static void write_script(const struct sweep *sweep, enum sweep_number metric, FI
 
 /* ---------------------------------------------------------------- gnuplot */
 
-/* In the child: becomes gnuplot in the sweep's folder, all it says into `said`. */
-static void become_gnuplot(const struct sweep *sweep, int said)
-{
-    int null = open("/dev/null", O_RDONLY);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(said, STDOUT_FILENO) < 0 ||
-        dup2(said, STDERR_FILENO) < 0 || fchdir(sweep->folder))
-        _exit(EXIT_FAILED);
-    execlp("gnuplot", "gnuplot", "-d", "-e", "part = '.part'", "heatmap.gnuplot", (char *)NULL);
-    _exit(errno == ENOENT ? 127 : 126);
-}
-
-/* What gnuplot said first, as far as it fits into one line. */
-static void first_line(int file, char *text, size_t bytes)
-{
-    ssize_t length = pread(file, text, bytes - 1, 0);
-    text[length > 0 ? length : 0] = 0;
-    text[strcspn(text, "\n")] = 0;
-}
-
-/* Runs the script: 0, 127 if there is no gnuplot, else something else and `message`. */
-static int run_gnuplot(const struct sweep *sweep, char *message, size_t bytes)
-{
-    int status = 0, result = EXIT_FAILED;
-    int said = memfd_create("gnuplot", MFD_CLOEXEC);
-    pid_t child = said < 0 ? -1 : fork();
-    if (child == 0)
-        become_gnuplot(sweep, said);
-    if (child < 0) {
-        snprintf(message, bytes, "%s", strerror(errno));
-        goto done;
-    }
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        continue;
-    result = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
-    first_line(said, message, bytes);
-done:
-    if (said >= 0)
-        close(said);
-    return result;
-}
-
 /* Whether a file ends as its format does: gnuplot doesn't tell of a full disk. */
 static bool is_whole(int file, const char *ending)
 {
@@ -316,7 +269,8 @@ int sweep_plot(const struct sweep *sweep, enum sweep_number metric, bool *plotte
     free(text);
     if (status != EXIT_DONE)
         return status;
-    int result = run_gnuplot(sweep, message, sizeof message);
+    static const char draw[] = "part = '.part'\nload 'heatmap.gnuplot'\n";
+    int result = gnuplot_run(sweep->folder, draw, sizeof draw - 1, -1, message, sizeof message);
     if (result == 127) {
         fprintf(stderr,
                 "reliht: note: no figures without gnuplot; after `apt install gnuplot-nox`, "

@@ -580,6 +580,77 @@ void reliht_sense_options_default(reliht_sense_options *options);
 reliht_status reliht_sense(reliht_context *context, const reliht_sense_options *options,
                            reliht_sense_report *report);
 
+/* ---------------------------------------------------------------- certificate */
+
+/* The quantities of the recovery guarantee, measured for given inputs and a given network: A is the
+ * matrix [samples, hidden * inputs] of the convex form, whose patterns are those of the network's
+ * distinct neurons, then of drawn generators. docs/certify.md defines them all. */
+typedef struct reliht_certify_options {
+    size_t hidden;              /* patterns in all; the network's at least; 100 */
+    reliht_generator generator; /* of the drawn ones; gaussian */
+    size_t sparsity;            /* s; 0: the weights of the network's distinct neurons */
+    size_t directions;          /* random directions of each sparsity; 200 */
+    size_t supports;            /* random supports whose extreme eigenvalues are computed; 20 */
+    size_t searches;            /* starts of each search for the worst direction; 4 */
+    size_t iterations;          /* of a search, at most; 20 */
+    uint64_t seed;
+    /* Where to put |A v|^2 / (n |v|^2) of the random directions [3, directions], and the smallest
+     * and the largest eigenvalues on the random supports [3, supports] each; may be NULL. */
+    double *direction_values, *smallest_values, *largest_values;
+    reliht_progress_function progress; /* may be NULL; false cancels: CANCELLED, and no report */
+    void *progress_user;
+} reliht_certify_options;
+
+void reliht_certify_options_default(reliht_certify_options *options);
+
+/* For one sparsity k, over k-sparse v: |A v|^2 / (n |v|^2). */
+typedef struct reliht_certificate_level {
+    size_t sparsity;                     /* k: s, 2s, 3s, at most all columns */
+    double direction_min, direction_max; /* over random directions */
+    double support_min, support_max;     /* over all v on the random supports */
+    double convexity;  /* least found by any means: the restricted strong convexity constant
+                          is at most this */
+    double smoothness; /* largest found: the restricted smoothness constant is at least this */
+    double smoothness_bound; /* and at most this: k max_c |x_c|^2 / n */
+} reliht_certificate_level;
+
+typedef enum reliht_verdict {
+    RELIHT_VERDICT_NOT_IDENTIFIABLE, /* other weights give the same outputs */
+    RELIHT_VERDICT_NO_GUARANTEE,     /* the theorem cannot hold with sparsity s */
+    RELIHT_VERDICT_NO_OBSTACLE,      /* nothing found that contradicts it */
+} reliht_verdict;
+
+typedef struct reliht_certificate {
+    size_t samples, inputs, patterns; /* of A */
+    size_t sparsity;                  /* s */
+    /* Assumption 2, exact: smallest share of active samples of a pattern. */
+    double active_min_network, active_min;
+    /* Assumption 1: smallest share of samples in which two patterns differ. Over the network's
+     * patterns, exact; NaN for fewer than two. */
+    double distance_min_network;
+    /* Over all of the first `compared` patterns: exact if that is all, else an upper bound. */
+    double distance_min;
+    size_t compared;
+    /* Coverage, exact: share of samples in which a pattern of the network differs from the nearest
+     * drawn one; mean and largest over the network. NaN without drawn ones. */
+    double coverage_mean, coverage_worst;
+    reliht_identifiability identifiability; /* of the network */
+    reliht_certificate_level levels[3];
+    /* With kappa = smoothness / convexity at 3s: IHT with sparsity s contracts the error by no
+     * better a factor than this can guarantee, sqrt(3) (kappa - 1) / (kappa + 1). */
+    double contraction;
+    /* Sparsity that makes a guarantee for any kappa: at least 32 kappa^2 s. */
+    double relaxed_sparsity;
+    reliht_verdict verdict;
+    char sentence[480]; /* the verdict with its numbers */
+} reliht_certificate;
+
+/* `network` is fused or factored; its first layer counts. The targets of `dataset` are not used.
+ * Deterministic, for any number of threads. Errors: ARGUMENT, NUMERIC, MEMORY; CANCELLED. */
+reliht_status reliht_certify(reliht_context *context, const reliht_dataset *dataset,
+                             const reliht_model *network, const reliht_certify_options *options,
+                             reliht_certificate *certificate);
+
 /* ---------------------------------------------------------------- benchmark */
 
 /* One sweep (patterns from drawn generators, masked gradient, top-s choice) beside one
