@@ -260,6 +260,39 @@ TEST_F(SweepCommand, OptionsOfAMethodReplaceTheCommonOnes)
         EXPECT_EQ(row.at("epochs"), "2");
 }
 
+TEST_F(SweepCommand, OneDescentServesTheRowOfAPrunedNetwork)
+{
+    write_regression(60, 5);
+    Words data = {"train", "--x", file("x.npy"), "--y", file("y.npy"), "--hidden", "4"};
+    Words words = {"sweep"}, single = {"prune"};
+    words.insert(words.end(), data.begin(), data.end());
+    words.insert(words.end(), {"--nnz", "5,900,12", "--method", "aiht,prune", "--prune:epochs", "2",
+                               "--out", out});
+    single.insert(single.end(), data.begin(), data.end());
+    single.insert(single.end(), {"--nnz", "5,12", "--epochs", "2", "--json"});
+    Outcome outcome = run(words);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    outcome = run(single);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json expected = last_line(outcome);
+    std::vector<Row> rows = read_csv(out + "/results.csv");
+    ASSERT_EQ(rows.size(), 6u);
+    for (size_t i = 3; i < 6; i++) {
+        EXPECT_EQ(rows[i].at("method"), "prune");
+        EXPECT_EQ(rows[i].at("status"), i == 4 ? "refused" : "done");
+    }
+    for (const auto &[place, target] : {std::pair<size_t, size_t>{5, 0}, {3, 1}}) {
+        json_t *scores = json_array_get(expected["targets"], target);
+        auto number = [scores](const char *key) {
+            return json_number_value(json_object_get(scores, key));
+        };
+        EXPECT_EQ(std::stod(rows[place].at("nnz")), number("nnz_budget"));
+        EXPECT_EQ(std::stod(rows[place].at("nnz_used")), number("nnz_used"));
+        EXPECT_NEAR(std::stod(rows[place].at("psnr_db")), number("psnr_db"), 1e-8);
+    }
+    EXPECT_NE(rows[3].at("psnr_db"), rows[5].at("psnr_db"));
+}
+
 TEST_F(SweepCommand, CellsThatCannotExistAreNamedAndLeftOut)
 {
     Outcome outcome = run(planted({"--nnz", "4,30"})); // 2 neurons of 12 inputs have room for 24
@@ -523,7 +556,10 @@ TEST_F(SweepCommand, WrongUsageIsRefusedBeforeAnythingRuns)
         {planted({"--seeds", wide, "--nnz", wide}), "the grid has 1996002 cells"},
         {planted({"--seeds"}), "--seeds needs a value"},
         {planted({"--seed", "3"}), "--seeds LIST"},
-        {planted({"--method", "magic"}), "--method: 'magic' is not one of aiht"},
+        {planted({"--method", "magic"}), "--method: 'magic' is not one of aiht, prune"},
+        {{"sweep", "sense", "--out", out, "--method", "prune"}, "'prune' is not one of aiht."},
+        {planted({"--method", "aiht,prune", "--refits", "3"}),
+         "reliht prune: there is no option --refits"},
         {planted({"--method", "aiht,aiht"}), "'aiht' twice"},
         {planted({"--method", ""}), "--method: ''"},
         {planted({"--axes", "hidden"}), "--axes: 'hidden'"},

@@ -241,10 +241,11 @@ static int read_grid(struct sweep *sweep, const word_list values[2])
 /* Has the command line of one cell read as its process will. */
 static int check_cell(const struct sweep *sweep, size_t cell)
 {
-    cell_line line;
+    const cell_group group = {{cell}, 1};
+    group_line line;
     struct settings settings;
     bool help;
-    sweep_cell_line(sweep, cell, 1, &line);
+    sweep_group_line(sweep, &group, 1, &line);
     const struct command *command = command_find(line.words[1]);
     if (!command)
         return usage_error(sweep->command, "there is no command '%s'", line.words[1]);

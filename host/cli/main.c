@@ -199,7 +199,7 @@ static const struct command COMMANDS[] = {
      "after a kill, and the lists may grow. All other options are handed to the task\n"
      "(`reliht help TASK`); --METHOD:option goes to one method alone.",
      "  reliht sweep planted --hidden 10,50 --nnz 10,50,200 --seeds 0-2 --out figure \\\n"
-     "      --samples 5000 --epochs 15\n"
+     "      --method aiht,prune --samples 5000 --prune:epochs 20\n"
      "  reliht sweep sense --axes measurements,nnz --measurements 50,100,200,400 \\\n"
      "      --nnz 5,10,20,40 --seeds 0-9 --out phase",
      defaults_sweep, NULL},

@@ -29,7 +29,8 @@ struct sweep_method {
     const char *name;
     const char *command; /* NULL: the task's own; else a command that takes the task as a word */
     const char *words[4];
-    int tasks; /* bits of the tasks it can do */
+    int tasks;  /* bits of the tasks it can do */
+    int shared; /* bits of the tasks in which one run serves a list of --nnz */
 };
 
 /* The numbers kept of a result, the columns of results.csv. */
@@ -67,7 +68,17 @@ struct cell {
     double numbers[NUMBERS]; /* NaN where the result has none */
     double wall;             /* seconds from start to end of its process */
     char *message;           /* why it was refused or failed, or NULL */
+    bool started;            /* by this run of the sweep */
+    bool alone;              /* not together with others: that has been refused */
 };
+
+#define SWEEP_SHARED_MAXIMUM 64u /* cells that one run can serve */
+
+/* Cells of one run: of the same method, row and seed. Usually one. */
+typedef struct cell_group {
+    size_t cells[SWEEP_SHARED_MAXIMUM];
+    size_t count;
+} cell_group;
 
 struct sweep {
     const struct command *command, *task;
@@ -101,23 +112,30 @@ size_t sweep_cell(const struct sweep *sweep, cell_place place);
 /* "aiht hidden 10 nnz 50 seed 0" into text. */
 const char *sweep_cell_name(const struct sweep *sweep, size_t cell, char *text, size_t bytes);
 
-/* The command line of a cell as texts of its own, NULL at the end; the first words are the
+/* Whether a cell is still to be run. */
+bool sweep_is_open(const struct cell *cell);
+/* Fills the group with the cells that `cell`, which is open, can be run with. */
+void sweep_gather(const struct sweep *sweep, size_t cell, cell_group *group);
+
+/* The command line of a group as texts of its own, NULL at the end; the first words are the
  * program, the command and, for a method with a command of its own, the task. */
 #define SWEEP_WORDS_MAXIMUM (2 * OPTIONS_MAXIMUM + 24)
-typedef struct cell_line {
+typedef struct group_line {
     const char *words[SWEEP_WORDS_MAXIMUM];
     int count;
-    char numbers[4][24];
+    char row[24], seed[24], threads[24], columns[24 * SWEEP_SHARED_MAXIMUM];
     char options[2][36];
-} cell_line;
-void sweep_cell_line(const struct sweep *sweep, size_t cell, uint64_t threads, cell_line *line);
+} group_line;
+void sweep_group_line(const struct sweep *sweep, const cell_group *group, uint64_t threads,
+                      group_line *line);
 
 /* ---- sweep_record.c: what is kept in --out. All return an exit status after a message. */
 /* Makes the folder, takes the lock, compares the settings of the sweep that is there, reads its
  * cells. */
 int sweep_record_open(struct sweep *sweep);
-/* Records an ended cell; `result` is its JSON object (CELL_DONE) or NULL. */
-int sweep_record_cell(struct sweep *sweep, size_t cell, const json_t *result);
+/* Records the ended cells of a group by one write; results[i] is what came of cell i, NULL if it is
+ * not done. */
+int sweep_record_group(struct sweep *sweep, const cell_group *group, json_t *const results[]);
 /* The numbers of a result. */
 void sweep_take_numbers(const struct sweep *sweep, struct cell *cell, const json_t *result);
 /* Writes a file of the folder, whole or not at all. */

@@ -6,7 +6,8 @@
 #include <string.h>
 
 static const struct sweep_method METHODS[] = {
-    {"aiht", NULL, {"--solver", "aiht"}, TRAIN | PLANTED | INR | SENSE},
+    {"aiht", NULL, {"--solver", "aiht"}, TRAIN | PLANTED | INR | SENSE, 0},
+    {"prune", "prune", {NULL}, TRAIN | PLANTED | INR, TRAIN | INR},
 };
 #define METHOD_COUNT (sizeof METHODS / sizeof METHODS[0])
 
@@ -121,27 +122,62 @@ const char *sweep_cell_name(const struct sweep *sweep, size_t cell, char *text, 
     return text;
 }
 
-static void add_word(cell_line *line, const char *word)
+bool sweep_is_open(const struct cell *cell)
+{
+    return (cell->state == CELL_OPEN || cell->state == CELL_FAILED) && !cell->started;
+}
+
+void sweep_gather(const struct sweep *sweep, size_t cell, cell_group *group)
+{
+    cell_place place = sweep_place(sweep, cell);
+    bool shared = sweep->methods[place.method]->shared & sweep->task->bit &&
+                  !strcmp(sweep->axes[1], "nnz") && !sweep->cells[cell].alone;
+    group->cells[0] = cell;
+    group->count = 1;
+    for (place.column++; shared && place.column < sweep->columns.count; place.column++) {
+        size_t other = sweep_cell(sweep, place);
+        if (sweep_is_open(&sweep->cells[other]) && !sweep->cells[other].alone &&
+            group->count < SWEEP_SHARED_MAXIMUM)
+            group->cells[group->count++] = other;
+    }
+}
+
+/* ---------------------------------------------------------------- command lines */
+
+static void add_word(group_line *line, const char *word)
 {
     line->words[line->count++] = word;
 }
 
-static void add_number(cell_line *line, const char *option, char text[24], uint64_t value)
+static void add_number(group_line *line, const char *option, char text[24], uint64_t value)
 {
     snprintf(text, 24, "%llu", (unsigned long long)value);
     add_word(line, option);
     add_word(line, text);
 }
 
-static void add_words(cell_line *line, const word_list *list)
+static void add_words(group_line *line, const word_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
         add_word(line, list->words[i]);
 }
 
-void sweep_cell_line(const struct sweep *sweep, size_t cell, uint64_t threads, cell_line *line)
+static void add_columns(const struct sweep *sweep, const cell_group *group, group_line *line)
 {
-    cell_place place = sweep_place(sweep, cell);
+    size_t length = 0;
+    for (size_t i = 0; i < group->count; i++) {
+        size_t column = sweep_place(sweep, group->cells[i]).column;
+        length += (size_t)snprintf(line->columns + length, sizeof line->columns - length, "%s%llu",
+                                   i ? "," : "", (unsigned long long)sweep->columns.values[column]);
+    }
+    add_word(line, line->options[1]);
+    add_word(line, line->columns);
+}
+
+void sweep_group_line(const struct sweep *sweep, const cell_group *group, uint64_t threads,
+                      group_line *line)
+{
+    cell_place place = sweep_place(sweep, group->cells[0]);
     const struct sweep_method *method = sweep->methods[place.method];
     line->count = 0;
     add_word(line, "reliht");
@@ -150,13 +186,12 @@ void sweep_cell_line(const struct sweep *sweep, size_t cell, uint64_t threads, c
     add_word(line, sweep->task->name);
     for (size_t i = 0; i < sizeof method->words / sizeof method->words[0] && method->words[i]; i++)
         add_word(line, method->words[i]);
-    for (size_t axis = 0; axis < 2; axis++) {
+    for (size_t axis = 0; axis < 2; axis++)
         snprintf(line->options[axis], sizeof line->options[axis], "--%s", sweep->axes[axis]);
-        add_number(line, line->options[axis], line->numbers[axis],
-                   axis ? sweep->columns.values[place.column] : sweep->rows.values[place.row]);
-    }
-    add_number(line, "--seed", line->numbers[2], sweep->seeds.values[place.seed]);
-    add_number(line, "--threads", line->numbers[3], threads);
+    add_number(line, line->options[0], line->row, sweep->rows.values[place.row]);
+    add_columns(sweep, group, line);
+    add_number(line, "--seed", line->seed, sweep->seeds.values[place.seed]);
+    add_number(line, "--threads", line->threads, threads);
     add_word(line, "--json");
     add_word(line, "--quiet");
     add_words(line, &sweep->common);

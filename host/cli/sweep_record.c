@@ -267,7 +267,8 @@ int sweep_record_open(struct sweep *sweep)
     return status == EXIT_DONE ? read_cells(sweep) : status;
 }
 
-int sweep_record_cell(struct sweep *sweep, size_t number, const json_t *result)
+/* One line about an ended cell; to be freed, NULL without memory. */
+static char *cell_text(const struct sweep *sweep, size_t number, json_t *result)
 {
     cell_place place = sweep_place(sweep, number);
     const struct cell *cell = &sweep->cells[number];
@@ -281,19 +282,33 @@ int sweep_record_cell(struct sweep *sweep, size_t number, const json_t *result)
     if (cell->message)
         json_put(line, "message", json_string(cell->message));
     if (result)
-        json_object_set(line, "result", json_deep_copy(result));
+        json_put(line, "result", json_incref(result));
     char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(line);
-    if (!text)
-        return failure("out of memory for the record of a cell");
-    size_t length = strlen(text);
+    return text;
+}
+
+int sweep_record_group(struct sweep *sweep, const cell_group *group, json_t *const results[])
+{
+    char *text = NULL;
+    size_t count = 0;
+    FILE *stream = open_memstream(&text, &count);
+    bool complete = stream != NULL;
+    for (size_t i = 0; i < group->count && complete; i++) {
+        char *line = cell_text(sweep, group->cells[i], results[i]);
+        complete = line && fprintf(stream, "%s\n", line) > 0;
+        free(line);
+    }
+    if (stream && fclose(stream))
+        complete = false;
     off_t before = lseek(sweep->record, 0, SEEK_END);
-    text[length] = '\n'; /* in place of the final zero */
-    bool written = write_all(sweep->record, text, length + 1) && fdatasync(sweep->record) == 0;
+    int status = complete ? EXIT_DONE : failure("out of memory for the record of a cell");
+    if (complete && !(write_all(sweep->record, text, count) && fdatasync(sweep->record) == 0)) {
+        status = record_failure(sweep, "cells.jsonl", "cannot be written");
+        /* Without the part of a line, if that can be done; the next run cuts it off otherwise. */
+        if (before >= 0 && ftruncate(sweep->record, before))
+            status = EXIT_FAILED;
+    }
     free(text);
-    if (written)
-        return EXIT_DONE;
-    int status = record_failure(sweep, "cells.jsonl", "cannot be written");
-    /* Without the part of a line, if that can be done; the next run cuts it off otherwise. */
-    return before < 0 || ftruncate(sweep->record, before) ? EXIT_FAILED : status;
+    return status;
 }

@@ -22,7 +22,7 @@
 
 struct job {
     pid_t child; /* 0: free */
-    size_t cell;
+    cell_group group;
     int out, err; /* memory files */
     double started;
 };
@@ -63,7 +63,7 @@ static size_t ordered_cell(const struct sweep *sweep, size_t index)
 /* ---------------------------------------------------------------- a child */
 
 /* In the child: becomes the cell's command. */
-static void become(const cell_line *line, const struct job *job, pid_t parent,
+static void become(const group_line *line, const struct job *job, pid_t parent,
                    const sigset_t *signals)
 {
     int null = open("/dev/null", O_RDONLY);
@@ -81,10 +81,12 @@ static void become(const cell_line *line, const struct job *job, pid_t parent,
 
 static int start_job(struct scheduler *scheduler, struct job *job, size_t cell)
 {
-    cell_line line;
+    group_line line;
     pid_t parent = getpid();
-    sweep_cell_line(scheduler->sweep, cell, scheduler->threads, &line);
-    job->cell = cell;
+    sweep_gather(scheduler->sweep, cell, &job->group);
+    sweep_group_line(scheduler->sweep, &job->group, scheduler->threads, &line);
+    for (size_t i = 0; i < job->group.count; i++)
+        scheduler->sweep->cells[job->group.cells[i]].started = true;
     job->started = wall_seconds();
     job->out = memfd_create("out", MFD_CLOEXEC);
     job->err = memfd_create("err", MFD_CLOEXEC);
@@ -126,57 +128,108 @@ done:
 
 /* ---------------------------------------------------------------- an ended child */
 
-static void describe_failure(struct cell *cell, const struct job *job, int status)
+/* Why it was refused or failed; to be freed, NULL without memory. */
+static char *describe_failure(const struct job *job, int status)
 {
-    free(cell->message);
-    cell->message = NULL;
+    char *message = NULL;
     if (WIFSIGNALED(status)) {
-        if (asprintf(&cell->message, "ended by signal %d (%s)", WTERMSIG(status),
+        if (asprintf(&message, "ended by signal %d (%s)", WTERMSIG(status),
                      strsignal(WTERMSIG(status))) < 0)
-            cell->message = NULL;
-        return;
+            return NULL;
+        return message;
     }
-    cell->message = last_line(job->err, "See `reliht help");
-    if (cell->message && !strncmp(cell->message, "reliht", 6)) { /* "reliht planted: " */
-        const char *colon = strstr(cell->message, ": ");
-        if (colon)
-            memmove(cell->message, colon + 2, strlen(colon + 2) + 1);
-    }
-    if (!cell->message && asprintf(&cell->message, "exit status %d", WEXITSTATUS(status)) < 0)
-        cell->message = NULL;
+    message = last_line(job->err, "See `reliht help");
+    if (!message && asprintf(&message, "exit status %d", WEXITSTATUS(status)) < 0)
+        return NULL;
+    const char *colon = message ? strstr(message, ": ") : NULL;
+    if (colon && !strncmp(message, "reliht", 6)) /* "reliht planted: " */
+        memmove(message, colon + 2, strlen(colon + 2) + 1);
+    return message;
 }
 
-/* Takes what the child left. A child that was asked to end has nothing to record. */
-static int end_job(struct scheduler *scheduler, struct job *job, int status)
+/* What a result says of one cell. A run that served several has a list of `targets`: the one of
+ * that --nnz stands for the keys of the same names. A new reference, NULL if it says nothing. */
+static json_t *result_of_cell(const struct sweep *sweep, size_t cell, json_t *result)
+{
+    const json_t *targets = json_object_get(result, "targets");
+    uint64_t nnz = sweep->columns.values[sweep_place(sweep, cell).column];
+    if (!json_is_object(result) || !targets)
+        return json_is_object(result) ? json_incref(result) : NULL;
+    for (size_t i = 0; i < json_array_size(targets); i++) {
+        json_t *target = json_array_get(targets, i), *own;
+        if ((uint64_t)json_integer_value(json_object_get(target, "nnz_budget")) != nnz &&
+            json_array_size(targets) > 1)
+            continue;
+        own = json_copy(result);
+        json_object_del(own, "targets");
+        json_object_update(own, target);
+        return own;
+    }
+    return NULL;
+}
+
+/* Puts what came of a run into its cells and records them. */
+static int take_group(struct scheduler *scheduler, struct job *job, int status, json_t *result)
 {
     struct sweep *sweep = scheduler->sweep;
-    struct cell *cell = &sweep->cells[job->cell];
-    size_t method = sweep_place(sweep, job->cell).method;
+    json_t *results[SWEEP_SHARED_MAXIMUM] = {NULL};
+    bool done = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_DONE;
+    bool refused = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE;
+    for (size_t i = 0; i < job->group.count; i++) {
+        struct cell *cell = &sweep->cells[job->group.cells[i]];
+        results[i] = done ? result_of_cell(sweep, job->group.cells[i], result) : NULL;
+        cell->wall = (wall_seconds() - job->started) / (double)job->group.count;
+        cell->state = results[i] ? CELL_DONE : refused ? CELL_REFUSED : CELL_FAILED;
+        free(cell->message);
+        cell->message = results[i] ? NULL : describe_failure(job, status);
+        if (results[i])
+            sweep_take_numbers(sweep, cell, results[i]);
+    }
+    int recorded = sweep_record_group(sweep, &job->group, results);
+    for (size_t i = 0; i < job->group.count; i++)
+        json_decref(results[i]);
+    return recorded;
+}
+
+static void count_group(struct scheduler *scheduler, const struct job *job)
+{
+    size_t method = sweep_place(scheduler->sweep, job->group.cells[0]).method;
+    scheduler->open[method] -= job->group.count;
+    scheduler->ended += job->group.count;
+    scheduler->timed[method] += job->group.count;
+    scheduler->wall[method] += wall_seconds() - job->started;
+}
+
+/* A cell of the group cannot exist, most likely the one with the most weights: that one is tried by
+ * itself, the others together again. */
+static void run_apart(struct scheduler *scheduler, const struct job *job)
+{
+    const struct sweep *sweep = scheduler->sweep;
+    size_t largest = job->group.cells[0];
+    for (size_t i = 0; i < job->group.count; i++) {
+        size_t cell = job->group.cells[i];
+        sweep->cells[cell].started = false;
+        if (sweep->columns.values[sweep_place(sweep, cell).column] >
+            sweep->columns.values[sweep_place(sweep, largest).column])
+            largest = cell;
+    }
+    sweep->cells[largest].alone = true;
+    scheduler->next = 0;
+}
+
+static int end_job(struct scheduler *scheduler, struct job *job, int status)
+{
     char *line = last_line(job->out, NULL);
     json_t *result = line ? json_loads(line, 0, NULL) : NULL;
     int recorded = EXIT_DONE;
-    bool done = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_DONE && json_is_object(result);
-    cell->wall = wall_seconds() - job->started;
-    if (done) {
-        cell->state = CELL_DONE;
-        free(cell->message);
-        cell->message = NULL;
-        sweep_take_numbers(sweep, cell, result);
-    } else {
-        bool refused = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE;
-        cell->state = refused ? CELL_REFUSED : CELL_FAILED;
-        describe_failure(cell, job, status);
+    bool done = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_DONE;
+    bool refused = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_USAGE;
+    if (refused && job->group.count > 1) {
+        run_apart(scheduler, job);
+    } else if (done || !progress_signal()) { /* what was asked to end has nothing to record */
+        recorded = take_group(scheduler, job, status, result);
+        count_group(scheduler, job);
     }
-    if (done || !progress_signal())
-        recorded = sweep_record_cell(sweep, job->cell, done ? result : NULL);
-    else
-        cell->state = CELL_OPEN;
-    if (cell->state == CELL_DONE || cell->state == CELL_FAILED) {
-        scheduler->wall[method] += cell->wall;
-        scheduler->timed[method]++;
-    }
-    scheduler->open[method]--;
-    scheduler->ended++;
     scheduler->running--;
     close(job->out);
     close(job->err);
@@ -255,8 +308,7 @@ static int fill(struct scheduler *scheduler)
         if (scheduler->jobs[i].child)
             continue;
         for (; scheduler->next < sweep->cell_count; scheduler->next++) {
-            enum cell_state state = sweep->cells[ordered_cell(sweep, scheduler->next)].state;
-            if (state == CELL_OPEN || state == CELL_FAILED)
+            if (sweep_is_open(&sweep->cells[ordered_cell(sweep, scheduler->next)]))
                 break;
         }
         if (scheduler->next == sweep->cell_count)
