@@ -17,6 +17,7 @@
 #include <functional>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace program
@@ -49,6 +50,9 @@ struct Json {
     ~Json()
     {
         json_decref(value);
+    }
+    Json(Json &&other) noexcept : value(std::exchange(other.value, nullptr))
+    {
     }
     Json(const Json &) = delete;
     Json &operator=(const Json &) = delete;
