@@ -41,13 +41,19 @@ constexpr uint32_t PLAIN_STRIDE = SWEEP_INPUTS + 4;
 // Sums below this (2^-80) could have lost parts of their products.
 constexpr float SMALLEST_SUM = 8.27180613e-25f;
 
-struct alignas(128) tile_scratch {
-    float x[2][SWEEP_INPUTS * STEP_SAMPLES];
+// What a step multiplies.
+struct alignas(128) step_operands {
     union {
         uint4 parts[PARTS][SWEEP_INPUTS * 4]; // rows of 4 chunks of 8 bf16, see part_chunk
         float products[STEP_SAMPLES * PLAIN_STRIDE];
     };
     uint32_t masks[8 * MASK_STRIDE];
+};
+
+// Both buffers alternate from step to step.
+struct tile_scratch {
+    step_operands operands[2];
+    alignas(128) float x[2][SWEEP_INPUTS * STEP_SAMPLES];
     alignas(16) float residual[2][STEP_SAMPLES];
     tile_generator_slot generator[SWEEP_NEURONS];
 };
@@ -167,8 +173,8 @@ __device__ __forceinline__ void stage(stage_cursor &at, uint32_t buffer)
 // Inputs past the last are zero in every step, and so are masks past the last neuron.
 __device__ inline void clear_rest(const tile_job &job, tile_scratch &scratch)
 {
-    if (threadIdx.x < sizeof scratch.masks / sizeof *scratch.masks)
-        scratch.masks[threadIdx.x] = 0;
+    if (threadIdx.x < 8 * MASK_STRIDE)
+        scratch.operands[0].masks[threadIdx.x] = scratch.operands[1].masks[threadIdx.x] = 0;
     for (uint32_t i = job.inputs * STEP_SAMPLES + threadIdx.x; i < SWEEP_INPUTS * STEP_SAMPLES;
          i += BLOCK_THREADS)
         scratch.x[0][i] = scratch.x[1][i] = 0.0f;
@@ -207,11 +213,11 @@ __device__ __forceinline__ uint32_t placed_word(uint32_t generator, uint32_t sam
 
 // masks <- those of a step, all generators drawn.
 __device__ __forceinline__ void draw_masks(const tile_job &job, tile_scratch &scratch,
-                                           const float *x)
+                                           uint32_t buffer)
 {
-    uint32_t sample = shared_address(x + mask_sample(lane_index()));
+    uint32_t sample = shared_address(&scratch.x[buffer][mask_sample(lane_index())]);
     uint32_t generator = shared_address(&scratch.generator[warp_index()]);
-    uint4 *masks = (uint4 *)&scratch.masks[warp_index() * MASK_STRIDE];
+    uint4 *masks = (uint4 *)&scratch.operands[buffer].masks[warp_index() * MASK_STRIDE];
 #pragma unroll
     for (uint32_t i = 0; i < WARP_NEURONS; i += 4) {
         if (i * BLOCK_WARPS >= job.neurons)
@@ -228,9 +234,9 @@ __device__ __forceinline__ void draw_masks(const tile_job &job, tile_scratch &sc
 
 // The same for generators of all kinds. `stored`: the word of this lane's neuron, if it is stored.
 __device__ __forceinline__ void mixed_masks(const tile_job &job, tile_scratch &scratch,
-                                            const float *x, uint32_t stored)
+                                            uint32_t buffer, uint32_t stored)
 {
-    const float *sample = x + mask_sample(lane_index());
+    const float *sample = &scratch.x[buffer][mask_sample(lane_index())];
     auto placed = [&](uint32_t place) { return *(const float *)((const char *)sample + place); };
     auto column = [&](uint32_t input) { return sample[input * STEP_SAMPLES]; };
     uint32_t mask = mask_of_word(stored);
@@ -245,7 +251,7 @@ __device__ __forceinline__ void mixed_masks(const tile_job &job, tile_scratch &s
         mask = lane_index() == i ? bits : mask;
     }
     if (lane_index() < WARP_NEURONS)
-        scratch.masks[mask_place(lane_neuron())] = mask;
+        scratch.operands[buffer].masks[mask_place(lane_neuron())] = mask;
 }
 
 // ---------------------------------------------------------------- tensor product
@@ -268,13 +274,14 @@ __device__ __forceinline__ float lower_bits(float value)
 
 // parts <- the three parts of x * r.
 __device__ __forceinline__ void split_products(const tile_job &job, tile_scratch &scratch,
-                                               const float *x, const float *residual)
+                                               uint32_t buffer)
 {
     uint32_t input = input_of_thread(), chunk = chunk_of_thread();
     uint32_t last = (job.inputs + WARP_INPUTS - 1) / WARP_INPUTS * WARP_INPUTS;
-    const float4 *from = (const float4 *)x + input * ROW_CHUNKS + chunk;
-    uint2 *to = (uint2 *)&scratch.parts[0][part_chunk(input, chunk / 2)] + chunk % 2;
-    float4 r = ((const float4 *)residual)[chunk];
+    const float4 *from = (const float4 *)scratch.x[buffer] + input * ROW_CHUNKS + chunk;
+    uint2 *to =
+        (uint2 *)&scratch.operands[buffer].parts[0][part_chunk(input, chunk / 2)] + chunk % 2;
+    float4 r = ((const float4 *)scratch.residual[buffer])[chunk];
 #pragma unroll
     for (uint32_t i = 0; i < PASSES; i++) {
         if (input + i * PASS_INPUTS >= last)
@@ -359,7 +366,7 @@ __device__ __forceinline__ void add_fragment(uint32_t upper, uint32_t lower,
 }
 
 // sums += this warp's part of a step: 128 neurons by 16 inputs.
-__device__ __forceinline__ void add_tensor_step(const tile_job &job, const tile_scratch &scratch,
+__device__ __forceinline__ void add_tensor_step(const tile_job &job, const step_operands &operands,
                                                 tensor_sums &sums)
 {
     uint32_t first = warp_index() * WARP_INPUTS;
@@ -370,8 +377,8 @@ __device__ __forceinline__ void add_tensor_step(const tile_job &job, const tile_
     for (uint32_t j = 0; j < INPUT_FRAGMENTS; j++)
 #pragma unroll
         for (uint32_t part = 0; part < PARTS; part++)
-            load_part(scratch.parts[part], first + j * MMA_INPUTS, parts[j][part]);
-    const uint4 *masks = (const uint4 *)&scratch.masks[lane_index() / 4 * MASK_STRIDE];
+            load_part(operands.parts[part], first + j * MMA_INPUTS, parts[j][part]);
+    const uint4 *masks = (const uint4 *)&operands.masks[lane_index() / 4 * MASK_STRIDE];
     uint32_t rotation = 14 - lane_index() % 4;
     auto rotated = [&](uint32_t mask) { return __funnelshift_l(mask, mask, rotation); };
 #pragma unroll
@@ -388,28 +395,27 @@ __device__ __forceinline__ void add_tensor_step(const tile_job &job, const tile_
 // ---------------------------------------------------------------- plain product
 
 // products <- x * r, [samples, inputs].
-__device__ inline void multiply_residual(tile_scratch &scratch, const float *x,
-                                         const float *residual)
+__device__ inline void multiply_residual(tile_scratch &scratch, uint32_t buffer)
 {
     for (uint32_t i = threadIdx.x; i < SWEEP_INPUTS * STEP_SAMPLES; i += BLOCK_THREADS) {
         uint32_t input = i % SWEEP_INPUTS, sample = i / SWEEP_INPUTS;
-        scratch.products[sample * PLAIN_STRIDE + input] =
-            x[input * STEP_SAMPLES + sample] * residual[sample];
+        scratch.operands[buffer].products[sample * PLAIN_STRIDE + input] =
+            scratch.x[buffer][input * STEP_SAMPLES + sample] * scratch.residual[buffer][sample];
     }
 }
 
 // Sums of neurons y + 16 i and inputs x + 16 j, thread = 16 y + x.
 typedef float plain_sums[8][8];
 
-__device__ inline void add_plain_step(const tile_scratch &scratch, plain_sums &sums)
+__device__ inline void add_plain_step(const step_operands &operands, plain_sums &sums)
 {
     uint32_t words[8];
 #pragma unroll
     for (uint32_t i = 0; i < 8; i++)
-        words[i] = scratch.masks[mask_place(threadIdx.x / 16 + 16 * i)];
+        words[i] = operands.masks[mask_place(threadIdx.x / 16 + 16 * i)];
     for (uint32_t bit = 0; bit < STEP_SAMPLES; bit++) {
         const float *products =
-            &scratch.products[mask_sample(bit) * PLAIN_STRIDE + threadIdx.x % 16];
+            &operands.products[mask_sample(bit) * PLAIN_STRIDE + threadIdx.x % 16];
 #pragma unroll
         for (uint32_t j = 0; j < 8; j++) {
             float product = products[16 * j];
@@ -454,38 +460,61 @@ __device__ __forceinline__ void visit_sums(const tile_sums<TENSOR> &self, const 
     }
 }
 
+// operands <- those of the step whose X is in the same buffer. `stored`: the word of this lane's
+// neuron, if it is stored.
+template <bool TENSOR>
+__device__ __forceinline__ void prepare(const tile_job &job, tile_scratch &scratch, uint32_t buffer,
+                                        uint32_t stored)
+{
+    if (job.drawn)
+        draw_masks(job, scratch, buffer);
+    else
+        mixed_masks(job, scratch, buffer, stored);
+    if constexpr (TENSOR)
+        split_products(job, scratch, buffer);
+    else
+        multiply_residual(scratch, buffer);
+}
+
+template <bool TENSOR>
+__device__ __forceinline__ void multiply(const tile_job &job, const step_operands &operands,
+                                         tile_sums<TENSOR> &self)
+{
+    if constexpr (TENSOR)
+        add_tensor_step(job, operands, self.sums);
+    else
+        add_plain_step(operands, self.sums);
+}
+
+// Between two barriers the block copies step i + 1, prepares step i and multiplies step i - 1. One
+// half of the warps multiplies first, so that tensor cores and the rest work at the same time.
 template <bool TENSOR>
 __device__ __forceinline__ void add_steps(const tile_job &job, tile_scratch &scratch,
                                           tile_sums<TENSOR> &self)
 {
+    uint32_t steps = (job.last - job.first) / STEP_SAMPLES;
+    const uint32_t *stored = job.stored ? job.stored + job.first / WORD_SAMPLES : nullptr;
+    uint32_t word = 0, next = stored ? stored[0] : 0;
+    bool early = warp_index() < BLOCK_WARPS / 2;
     stage_cursor cursor = stage_first(job, scratch);
     stage(cursor, 0);
-    uint32_t buffer = 0;
-    uint32_t next = job.stored ? job.stored[job.first / WORD_SAMPLES] : 0;
-    for (uint32_t sample = job.first; sample < job.last; sample += STEP_SAMPLES, buffer ^= 1) {
-        uint32_t stored = next;
-        if (sample + STEP_SAMPLES < job.last) {
+#pragma unroll 1
+    for (uint32_t i = 0; i <= steps; i++) {
+        uint32_t buffer = i % 2;
+        asm volatile("cp.async.wait_group 0;");
+        __syncthreads();
+        word = next;
+        if (i + 1 < steps) {
             stage(cursor, buffer ^ 1);
-            if (job.stored)
-                next = job.stored[sample / WORD_SAMPLES + 1];
-            asm volatile("cp.async.wait_group 1;");
-        } else {
-            asm volatile("cp.async.wait_group 0;");
+            if (stored)
+                next = stored[i + 1];
         }
-        __syncthreads();
-        if (job.drawn)
-            draw_masks(job, scratch, scratch.x[buffer]);
-        else
-            mixed_masks(job, scratch, scratch.x[buffer], stored);
-        if constexpr (TENSOR)
-            split_products(job, scratch, scratch.x[buffer], scratch.residual[buffer]);
-        else
-            multiply_residual(scratch, scratch.x[buffer], scratch.residual[buffer]);
-        __syncthreads();
-        if constexpr (TENSOR)
-            add_tensor_step(job, scratch, self.sums);
-        else
-            add_plain_step(scratch, self.sums);
+        if (i < steps && early)
+            prepare<TENSOR>(job, scratch, buffer, word);
+        if (i > 0)
+            multiply(job, scratch.operands[buffer ^ 1], self);
+        if (i < steps && !early)
+            prepare<TENSOR>(job, scratch, buffer, word);
     }
     __syncthreads();
 }

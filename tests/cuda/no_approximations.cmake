@@ -3,7 +3,7 @@
 foreach(source ${SOURCES})
   execute_process(COMMAND ${NVCC} -std=c++17 -arch=compute_80 -ptx ${FLAGS} ${source} -o -
                   OUTPUT_VARIABLE ptx ERROR_VARIABLE error RESULT_VARIABLE status)
-  if(status OR NOT ptx MATCHES "fma.rn.f32")
+  if(status OR NOT ptx MATCHES "fma\\.rn")
     message(FATAL_ERROR "${source}: ${error}")
   endif()
   if(ptx MATCHES "[^\n]*\\.(approx|ftz|full)[^\n]*")
