@@ -555,22 +555,6 @@ TEST(FactoredRecover, CancellingAndToleranceEndARun)
     reliht_dataset_destroy(data);
 }
 
-TEST(FactoredRecover, OneOutputIsRefused)
-{
-    Context context;
-    const float x[] = {1, 2, 3, 4}, y[] = {1, 2};
-    reliht_dataset *data = nullptr;
-    ASSERT_EQ(reliht_dataset_from_arrays(context, 2, 2, x, 1, y, &data), RELIHT_OK);
-    reliht_train_options options = recover_options(1);
-    options.hidden = 2;
-    options.nnz = 2;
-    reliht_model *model = nullptr;
-    EXPECT_EQ(reliht_train(context, data, &options, &model, nullptr), RELIHT_ARGUMENT);
-    EXPECT_EQ(context.message(),
-              "the solver recover is for problems with several outputs; this one has one");
-    reliht_dataset_destroy(data);
-}
-
 TEST(FactoredRecover, NonFiniteLossIsAnError)
 {
     Context context;

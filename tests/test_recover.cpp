@@ -5,6 +5,7 @@
 
 extern "C" {
 #include "backend/cpu/cpu.h"
+#include "model/model.h"
 }
 
 #include <random>
@@ -255,6 +256,250 @@ TEST(Gradients, AreThoseOfTheOracle)
     for (size_t i = 0; i < 2 * inputs; i++)
         EXPECT_EQ(part[i], whole[2 * inputs + i]);
     EXPECT_NE(whole, got);
+}
+
+// ---------------------------------------------------------------- the solver
+
+// A planted problem and what training on it gives.
+struct Planted {
+    Context context;
+    reliht_model *planted = nullptr, *model = nullptr;
+    reliht_dataset *dataset = nullptr;
+    reliht_train_options options;
+    reliht_train_report report;
+
+    explicit Planted(const reliht_planted_options &draw, unsigned threads = 2) : context(threads)
+    {
+        EXPECT_EQ(reliht_planted_create(context, &draw, &planted, &dataset), RELIHT_OK);
+        reliht_train_options_default(&options);
+        options.solver = RELIHT_SOLVER_RECOVER;
+        options.hidden = draw.hidden;
+        options.nnz = draw.nnz;
+        options.seed = draw.seed;
+    }
+    ~Planted()
+    {
+        reliht_model_destroy(planted);
+        reliht_model_destroy(model);
+        reliht_dataset_destroy(dataset);
+    }
+    reliht_status train()
+    {
+        return reliht_train(context, dataset, &options, &model, &report);
+    }
+    double psnr()
+    {
+        reliht_evaluation evaluation;
+        EXPECT_EQ(reliht_model_evaluate(context, model, dataset, &evaluation), RELIHT_OK);
+        return evaluation.psnr_db;
+    }
+};
+
+reliht_planted_options draw_of(size_t n, size_t d, size_t m, size_t s, uint64_t seed,
+                               bool mixed = false)
+{
+    reliht_planted_options draw;
+    reliht_planted_options_default(&draw);
+    draw.samples = n;
+    draw.inputs = d;
+    draw.hidden = m;
+    draw.nnz = s;
+    draw.seed = seed;
+    draw.mixed = mixed;
+    return draw;
+}
+
+std::vector<float> values_of(const reliht_model *model)
+{
+    size_t count;
+    EXPECT_EQ(reliht_model_weights(model, 0, 0, nullptr, nullptr, nullptr, &count), RELIHT_OK);
+    std::vector<uint32_t> neuron(count), column(count);
+    std::vector<float> value(count);
+    EXPECT_EQ(
+        reliht_model_weights(model, 0, count, neuron.data(), column.data(), value.data(), &count),
+        RELIHT_OK);
+    return value;
+}
+
+TEST(Recover, FindsPlantedNetworksExactly)
+{
+    for (bool mixed : {false, true})
+        for (uint64_t seed : {0u, 1u, 2u}) {
+            Planted p(draw_of(2000, 30, 8, 16, seed, mixed));
+            ASSERT_EQ(p.train(), RELIHT_OK) << p.context.message();
+            EXPECT_GT(p.psnr(), 100) << "mixed " << mixed << " seed " << seed;
+            EXPECT_TRUE(p.report.converged);
+            EXPECT_LE(reliht_model_nnz(p.model), 16u);
+        }
+}
+
+TEST(Recover, FindsOneWeightAndOneNeuron)
+{
+    for (size_t s : {1u, 3u}) {
+        Planted p(draw_of(500, 10, 1, s, 3));
+        ASSERT_EQ(p.train(), RELIHT_OK) << p.context.message();
+        EXPECT_GT(p.psnr(), 100) << s;
+    }
+}
+
+TEST(Recover, KeepsTheBudgetOnDataOfNoNetwork)
+{
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    std::vector<float> x(400 * 6), y(400);
+    for (float &v : x)
+        v = normal(random);
+    for (size_t i = 0; i < y.size(); i++)
+        y[i] = std::sin(x[6 * i]) + normal(random) / 4;
+    Context context;
+    reliht_dataset *dataset;
+    ASSERT_EQ(reliht_dataset_from_arrays(context, 400, 6, x.data(), 1, y.data(), &dataset),
+              RELIHT_OK);
+    reliht_train_options options;
+    reliht_train_options_default(&options);
+    options.hidden = 5;
+    options.nnz = 9;
+    options.bias = true;
+    options.epochs = 3;
+    double losses[2];
+    for (int recover = 0; recover < 2; recover++) {
+        reliht_model *model;
+        reliht_train_report report;
+        options.solver = recover ? RELIHT_SOLVER_RECOVER : RELIHT_SOLVER_AIHT;
+        ASSERT_EQ(reliht_train(context, dataset, &options, &model, &report), RELIHT_OK)
+            << context.message();
+        EXPECT_LE(reliht_model_nnz(model), 9u);
+        EXPECT_EQ(reliht_model_hidden(model, 0), 5u);
+        losses[recover] = report.loss_final;
+        reliht_model_destroy(model);
+    }
+    EXPECT_LE(losses[1], losses[0]);
+    reliht_dataset_destroy(dataset);
+}
+
+TEST(Recover, ConvexModeFindsThePlantedAmongRandomGenerators)
+{
+    for (uint64_t seed = 0; seed < 5; seed++) {
+        Planted p(draw_of(1000, 20, 3, 6, seed));
+        p.options.hidden = 13;
+        p.options.convex = true;
+        p.options.generators = p.planted;
+        ASSERT_EQ(p.train(), RELIHT_OK) << p.context.message();
+        EXPECT_GT(p.psnr(), 100) << seed;
+        double recall, error;
+        ASSERT_EQ(reliht_model_compare(p.context, p.planted, p.model, &recall, &error), RELIHT_OK);
+        EXPECT_LT(error, 1e-4) << seed;
+    }
+}
+
+TEST(Recover, SameBitsForAnyNumberOfThreads)
+{
+    std::vector<float> first;
+    for (unsigned threads : {1u, 2u, 3u}) {
+        Planted p(draw_of(1500, 20, 6, 14, 5), threads);
+        ASSERT_EQ(p.train(), RELIHT_OK);
+        if (first.empty())
+            first = values_of(p.model);
+        EXPECT_EQ(values_of(p.model), first) << threads;
+    }
+}
+
+// Ten times the hidden neurons cost nothing; no array is as large as hidden * inputs.
+TEST(Recover, MemoryGrowsWithTheWeightsAlone)
+{
+    uint64_t peaks[2];
+    for (int i = 0; i < 2; i++) {
+        Planted p(draw_of(600, 20, 4, 8, 1));
+        p.options.hidden = i ? 1000000 : 1000;
+        p.options.epochs = 1;
+        ASSERT_EQ(p.train(), RELIHT_OK);
+        reliht_memory current, peak;
+        reliht_context_memory(p.context, &current, &peak);
+        peaks[i] = peak.weights + peak.patterns + peak.candidates + peak.workspace;
+    }
+    EXPECT_LE(peaks[1], peaks[0] + 65536);
+    EXPECT_LT(peaks[1], 16u << 20);
+}
+
+TEST(Recover, RefusesWhatItCannotDo)
+{
+    Planted p(draw_of(200, 10, 3, 6, 1));
+    p.options.validation = 0.2;
+    EXPECT_EQ(p.train(), RELIHT_ARGUMENT);
+    EXPECT_NE(p.context.message().find("validation"), std::string::npos);
+    p.options.validation = 0;
+    p.options.generators = p.planted;
+    EXPECT_EQ(p.train(), RELIHT_ARGUMENT);
+    EXPECT_NE(p.context.message().find("convex"), std::string::npos);
+    p.options.generators = nullptr;
+    p.options.hidden = 1u << 26;
+    p.options.nnz = (1u << 28) + 1;
+    EXPECT_EQ(p.train(), RELIHT_ARGUMENT);
+}
+
+TEST(Recover, NumbersTooLargeAreAnError)
+{
+    Context context;
+    std::vector<float> x(40, 1e30f), y(20, 1e30f);
+    reliht_dataset *dataset = nullptr;
+    ASSERT_EQ(reliht_dataset_from_arrays(context, 20, 2, x.data(), 1, y.data(), &dataset),
+              RELIHT_OK);
+    reliht_train_options options;
+    reliht_train_options_default(&options);
+    options.solver = RELIHT_SOLVER_RECOVER;
+    options.hidden = 2;
+    options.nnz = 2;
+    reliht_model *model = nullptr;
+    EXPECT_EQ(reliht_train(context, dataset, &options, &model, nullptr), RELIHT_NUMERIC);
+    EXPECT_NE(context.message().find("scale them"), std::string::npos) << context.message();
+    reliht_dataset_destroy(dataset);
+}
+
+bool stop_at_third(void *user, const reliht_progress *)
+{
+    return ++*static_cast<int *>(user) < 3;
+}
+
+TEST(Recover, ACancelledRunHandsOverItsBest)
+{
+    for (bool convex : {false, true}) {
+        Planted p(draw_of(1500, 30, 12, 60, 2));
+        int calls = 0;
+        p.options.progress = stop_at_third;
+        p.options.progress_user = &calls;
+        p.options.convex = convex;
+        if (convex)
+            p.options.hidden = 20;
+        EXPECT_EQ(p.train(), RELIHT_CANCELLED);
+        ASSERT_NE(p.model, nullptr);
+        EXPECT_GT(reliht_model_nnz(p.model), 0u);
+        EXPECT_LE(reliht_model_nnz(p.model), 60u);
+        EXPECT_EQ(calls, 3);
+    }
+}
+
+TEST(Recover, SurvivesFailingAllocations)
+{
+    for (bool convex : {false, true})
+        support::fail_each_allocation([convex](reliht_context *context) {
+            reliht_planted_options draw = draw_of(100, 5, 2, 3, 1);
+            reliht_model *planted = nullptr, *model = nullptr;
+            reliht_dataset *dataset = nullptr;
+            reliht_status status = reliht_planted_create(context, &draw, &planted, &dataset);
+            reliht_train_options options;
+            reliht_train_options_default(&options);
+            options.solver = RELIHT_SOLVER_RECOVER;
+            options.hidden = 2;
+            options.nnz = 2; // one too few, so that every part of the search runs
+            options.epochs = 1;
+            options.convex = convex;
+            if (!status)
+                status = reliht_train(context, dataset, &options, &model, nullptr);
+            reliht_model_destroy(model);
+            reliht_model_destroy(planted);
+            reliht_dataset_destroy(dataset);
+            return status;
+        });
 }
 
 } // namespace

@@ -19,6 +19,8 @@ static size_t default_batch(const struct run *run, const reliht_dataset *dataset
                  settings->importance != RELIHT_IMPORTANCE_SKETCH;
     if (run->command->bit == INR)
         return steps && reliht_dataset_outputs(dataset) > 1 ? COLOUR_MINIBATCH : 0;
+    if (settings->solver == RELIHT_SOLVER_RECOVER && reliht_dataset_outputs(dataset) == 1)
+        return 0; /* it chooses the samples of its search itself */
     return reliht_dataset_samples(dataset) > FULL_BATCH_MAXIMUM ? MINIBATCH : 0;
 }
 

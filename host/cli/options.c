@@ -174,8 +174,8 @@ static const struct option OPTIONS[] = {
      "drawn", "Generators [hidden, inputs] to start from"},
     /* ---- solver */
     {"solver", "NAME", GROUP_TRAINING, CHOICE, FIELD(solver), 0, 0, "auto|aiht|recover", RUNS, NULL,
-     "aiht: the published algorithm; recover: grow, fit and cut back (several outputs); auto: "
-     "recover for several real-valued outputs, else aiht"},
+     "aiht: the published algorithm; recover: grow, fit and cut back; auto: recover for several "
+     "real-valued outputs, else aiht"},
     {"epochs", "E", GROUP_TRAINING, COUNT, FIELD(epochs), 1, DIMENSION_MAXIMUM, NULL, RUNS, NULL,
      "Passes over the data; with --batch 0 an epoch is one step, with recover one round"},
     {"batch", "B", GROUP_TRAINING, COUNT, FIELD(batch), 0, DIMENSION_MAXIMUM, NULL, INR,

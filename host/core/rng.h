@@ -30,6 +30,7 @@ typedef enum rng_purpose {
     RNG_CERTIFY,           /* directions and supports of estimates */
     RNG_TRIALS,            /* recover, factored: trial neurons: row = draw << 32 | trial */
     RNG_DROPS,             /* recover, factored: neurons that are dropped: row = cycle */
+    RNG_RECOVER,           /* what the search for exact recovery tries next */
 } rng_purpose;
 
 /* Four 32-bit words: block `block` of the stream (seed, purpose, row). */

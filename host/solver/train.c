@@ -6,6 +6,7 @@
 #include "solver/fused.h"
 #include "solver/limits.h"
 #include "solver/problem.h"
+#include "solver/recover.h"
 
 #include <math.h>
 #include <string.h>
@@ -70,6 +71,25 @@ static reliht_status check_generators(reliht_context *context, const reliht_data
     return RELIHT_OK;
 }
 
+/* What the search for exact recovery of one output can't do. */
+static reliht_status check_recover(reliht_context *context, const reliht_train_options *options)
+{
+    if (options->validation > 0)
+        return fail(
+            context, RELIHT_ARGUMENT,
+            "solver recover chooses by the training data if there is one output; validation "
+            "must be 0, not %g",
+            options->validation);
+    if (options->generators && !options->convex)
+        return fail(context, RELIHT_ARGUMENT,
+                    "solver recover takes given generators in convex mode only; otherwise it makes "
+                    "its own");
+    if (options->nnz > RECOVER_NNZ_MAXIMUM)
+        return fail(context, RELIHT_ARGUMENT, "nnz is %zu; solver recover takes at most %u",
+                    options->nnz, RECOVER_NNZ_MAXIMUM);
+    return RELIHT_OK;
+}
+
 static reliht_status check_options(reliht_context *context, const reliht_dataset *dataset,
                                    const reliht_train_options *options)
 {
@@ -94,8 +114,9 @@ static reliht_status check_options(reliht_context *context, const reliht_dataset
     if (status)
         return status;
     if (scalar && options->solver == RELIHT_SOLVER_RECOVER)
-        return fail(context, RELIHT_ARGUMENT,
-                    "the solver recover is for problems with several outputs; this one has one");
+        status = check_recover(context, options);
+    if (status)
+        return status;
     if (!scalar && (options->generators || options->convex))
         return fail(context, RELIHT_ARGUMENT,
                     "%s is for problems with one output; this one has %zu outputs",
@@ -166,6 +187,8 @@ static reliht_status train_layer(reliht_context *context, const layer_data *data
     sparse_destroy(context, &model->output);
     reliht_status status = sparse_create(context, weights, options->hidden, inputs, own.nnz);
     model->layers = layer + 1;
+    if (!status && model->kind == RELIHT_FUSED && options->solver == RELIHT_SOLVER_RECOVER)
+        return recover_train(context, data->train, &own, layer, options->layers, weights, report);
     if (!status && model->kind == RELIHT_FUSED)
         return fused_train(context, data->train, data->validation, &own, layer, options->layers,
                            weights, report);

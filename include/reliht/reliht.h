@@ -393,8 +393,10 @@ typedef enum reliht_solver {
     RELIHT_SOLVER_AUTO,
     RELIHT_SOLVER_AIHT,    /* steps and top-s choices, as published; several outputs: with the step
                               and importance of the options */
-    RELIHT_SOLVER_RECOVER, /* several outputs: grow, fit by quasi-Newton steps, cut back; an epoch
-                              is one such round, a batch serves many of them */
+    RELIHT_SOLVER_RECOVER, /* grow, fit, cut back. One output: Gauss-Newton on the least squares of
+                              the support, a batch for the search, an epoch is ten such rounds;
+                              several outputs: by quasi-Newton steps, an epoch is one such round, a
+                              batch serves many of them */
 } reliht_solver;
 typedef enum reliht_loss {
     RELIHT_LOSS_AUTO, /* cross-entropy for three or more classes, else mse */
