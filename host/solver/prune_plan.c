@@ -25,8 +25,9 @@ bool prune_plan_at_target(const prune_plan *plan)
 static double level_of_equal_ratio(const prune_plan *plan)
 {
     double all = (double)plan->weights, smallest = (double)plan->targets[plan->count - 1];
-    for (double r = 1; r < plan->rate; r++) {
-        double level = round(all * pow(smallest / all, r / plan->rate));
+    size_t rounds = (size_t)plan->rate;
+    for (size_t r = 1; r < rounds; r++) {
+        double level = round(all * pow(smallest / all, (double)r / (double)rounds));
         if (level < (double)plan->left)
             return level;
     }

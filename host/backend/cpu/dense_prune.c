@@ -5,25 +5,24 @@
 #include "backend/cpu/dense.h"
 #include "core/selector.h"
 
-#define DIGITS 3
-#define BUCKETS 2048u
-
-static const struct digit {
-    unsigned shift;
-    uint32_t buckets;
-} digits[DIGITS] = {{20, 2048}, {10, 1024}, {0, 1024}};
+/* The digits of 31 bits, the upper one first. */
+#define DIGIT_BITS 11u
+#define BUCKETS (1u << DIGIT_BITS)
+static const unsigned shifts[] = {20, 9, 0};
+static const unsigned widths[] = {11, 11, 9};
+#define DIGITS (sizeof shifts / sizeof *shifts)
 
 /* How many masked weights have each value of a digit, their upper digits being those of `prefix`.
  */
-static void count_digit(const dense_network *self, const struct digit *digit, uint32_t prefix,
+static void count_digit(const dense_network *self, unsigned shift, unsigned width, uint32_t prefix,
                         size_t counts[BUCKETS])
 {
-    for (uint32_t b = 0; b < digit->buckets; b++)
+    for (size_t b = 0; b < BUCKETS; b++)
         counts[b] = 0;
     for (size_t i = 0; i < self->weights; i++) {
-        uint32_t bits = magnitude_bits(self->weight[i]) >> digit->shift;
-        if (self->mask[i] && bits / digit->buckets == prefix)
-            counts[bits % digit->buckets]++;
+        uint32_t bits = magnitude_bits(self->weight[i]) >> shift;
+        if (self->mask[i] && bits >> width == prefix)
+            counts[bits & ((1u << width) - 1)]++;
     }
 }
 
@@ -33,11 +32,11 @@ static uint32_t find_threshold(const dense_network *self, size_t keep, size_t *t
     size_t counts[BUCKETS];
     uint32_t prefix = 0;
     for (size_t d = 0; d < DIGITS; d++) {
-        uint32_t bucket = digits[d].buckets;
-        count_digit(self, &digits[d], prefix, counts);
-        while (counts[--bucket] < keep)
+        uint32_t bucket = (1u << widths[d]) - 1;
+        count_digit(self, shifts[d], widths[d], prefix, counts);
+        for (; bucket && counts[bucket] < keep; bucket--)
             keep -= counts[bucket];
-        prefix = prefix * digits[d].buckets + bucket;
+        prefix = prefix << widths[d] | bucket;
     }
     *ties = keep;
     return prefix;
