@@ -3,8 +3,9 @@
 //     sweep   w <- top_s(w - mu A^T r)
 //     refit   w_S <- w_S - mu A_S^T (A w - y), a few times
 //     solve   w_S <- w_S + delta by conjugate gradients on the normal equations
-// Every block computes the same scalars from the same sums, so none waits for
-// another one's decision; the first block writes them down at the end.
+//     product A_S v - y and its gradient for values from the host
+// Every block computes the same scalars from the same sums, so none waits for another one's
+// decision; the first block writes them down at the end.
 #include "kernels/fused.h"
 
 #include "backend/iht_rules.h"
@@ -35,8 +36,7 @@ struct fused_run {
     fused_shared &shared;
 };
 
-// Changes the block's scalars: by one thread, after all have read what they
-// needed.
+// Changes the block's scalars: by one thread, after all have read what they needed.
 template <typename Change> __device__ void update(const fused_run &run, const Change &change)
 {
     __syncthreads();
@@ -107,8 +107,7 @@ __device__ __forceinline__ bool has_linear_row(const device_fused &self)
     return live && self.sweep.weights.row[live - 1] == self.linear_row;
 }
 
-// Owners and patterns of the rows that hold weights; that of the linear term is
-// full.
+// Owners and patterns of the rows that hold weights; that of the linear term is full.
 __device__ void support_patterns(const fused_run &run)
 {
     const device_fused &self = run.self;
@@ -125,22 +124,22 @@ __device__ void support_patterns(const fused_run &run)
         neurons, self.patterns, run.shared.patterns);
 }
 
-// gradient <- A_S^T r at the residual at hand; entry_sums: its squares. Ends
-// with a barrier.
-__device__ void gradient_on_support(const fused_run &run, const support_view &view)
+// gradient <- A_S^T r; entry_sums: its squares. Ends with a barrier.
+__device__ void gradient_on_support(const fused_run &run, const support_view &view, const float *r,
+                                    float *gradient)
 {
     const device_fused &self = run.self;
-    support_adjoint(view.x, view.stride, view.patterns, support_entries{view}, self.residual,
-                    self.partial);
+    support_adjoint(view.x, view.stride, view.patterns, support_entries{view}, r, self.partial);
     run.grid.sync();
-    support_gradient(view, self.partial, self.gradient, self.entry_sums, run.shared.support);
+    support_gradient(view, self.partial, gradient, self.entry_sums, run.shared.support);
     run.grid.sync();
 }
 
-// image <- A_S v; returns its square. Ends with a barrier.
-__device__ double image_of(const fused_run &run, const support_view &view, const float *value)
+// image <- A_S v - target (or zero); returns its square. Ends with a barrier.
+__device__ double image_of(const fused_run &run, const support_view &view, const float *value,
+                           const float *target = nullptr)
 {
-    support_forward(view, value, nullptr, run.self.image, run.self.image_sums, run.shared.support);
+    support_forward(view, value, target, run.self.image, run.self.image_sums, run.shared.support);
     run.grid.sync();
     return sample_total(run, run.self.image_sums);
 }
@@ -186,14 +185,14 @@ __device__ bool begin(const fused_run &run)
     const support_view view = view_of(run);
     double before = residual_of(run, view), step = IHT_FIRST_STEP;
     if (view.nnz) {
-        gradient_on_support(run, view);
+        gradient_on_support(run, view, run.self.residual, run.self.gradient);
         double squares = entry_total(run, self.entry_sums);
         step = iht_step_size(squares, image_of(run, view, self.gradient));
     }
     update(run, [&](fused_scalars &state) {
         state.objective_before = state.objective_chosen = state.objective_after = before;
         state.step_size = state.step = step;
-        state.refits = 0;
+        state.refits = state.swept = 0;
         state.sweep_time = 0;
     });
     if (thread_of_grid() == 0)
@@ -203,8 +202,8 @@ __device__ bool begin(const fused_run &run)
 
 // ---------------------------------------------------------------- sweep
 
-// row_gradients [count, inputs] <- X^T (D_j r) of the neurons neuron_at(0 ..
-// count - 1). Ends with a barrier.
+// row_gradients [count, inputs] <- X^T (D_j r) of the neurons neuron_at(0 .. count - 1). Ends with
+// a barrier.
 template <typename Neurons>
 __device__ void gradient_rows(const fused_run &run, const Neurons &neuron_at, uint32_t count)
 {
@@ -225,6 +224,7 @@ __device__ void gradient_rows(const fused_run &run, const Neurons &neuron_at, ui
 __device__ bool sweep(const fused_run &run)
 {
     const device_fused &self = run.self;
+    const device_generators &generators = self.sweep.generators;
     update(run, [](fused_scalars &state) { state.sweep_time = nanoseconds(); });
     select_reset(self.select);
     run.grid.sync();
@@ -244,14 +244,15 @@ __device__ bool sweep(const fused_run &run)
     copy_floats(self.residual_chosen, self.residual, run.data.stride);
     update(run, [&](fused_scalars &state) {
         state.objective_chosen = state.objective_after = objective;
+        state.swept =
+            generators.use_weights ? generators.weights.counts[COUNT_LIVE] : generators.hidden;
     });
     return true;
 }
 
 // ---------------------------------------------------------------- refits
 
-// v <- v - mu g with its residual, or back to what the sweep chose if no mu is
-// short enough.
+// v <- v - mu g with its residual, or back to what the sweep chose if no mu is short enough.
 __device__ void take_refit(const fused_run &run, const support_view &view, bool accepted,
                            float step)
 {
@@ -273,7 +274,7 @@ __device__ void refit(const fused_run &run)
     double step = run.shared.state.step, objective = run.shared.state.objective_after;
     uint32_t taken = 0;
     for (uint32_t i = 0; i < run.self.request->refits && view.nnz; i++) {
-        gradient_on_support(run, view);
+        gradient_on_support(run, view, run.self.residual, run.self.gradient);
         double squares = entry_total(run, run.self.entry_sums);
         if (squares == 0)
             break;
@@ -306,8 +307,8 @@ __device__ __forceinline__ float half_sign(const support_view &view, uint32_t k)
     return 0.5f * neuron_sign(view.mixed, view.support.row[view.owner[k]]);
 }
 
-// values <- (w, b) of the variables (v, a): w = v, b = a - 1/2 sum_j sign_j
-// v_j. A warp takes an input of the linear term, which holds every one.
+// values <- (w, b) of the variables (v, a): w = v, b = a - 1/2 sum_j sign_j v_j. A warp takes an
+// input of the linear term, which holds every one.
 __device__ void weights_of_variables(const fused_run &run, const support_view &view,
                                      const float *variables, float *values)
 {
@@ -325,14 +326,14 @@ __device__ void weights_of_variables(const fused_run &run, const support_view &v
     }
 }
 
-// values <- the steepest descent in (v, a) less damping * delta, from the
-// gradient in (w, b); returns its square. Ends with a barrier.
+// values <- the steepest descent in (v, a) less damping * delta, from the gradient in (w, b);
+// returns its square. Ends with a barrier.
 __device__ double descent_of_gradient(const fused_run &run, const support_view &view,
                                       double damping, float *values)
 {
     const device_fused &self = run.self;
     const uint32_t linear = linear_entries(self, view);
-    gradient_on_support(run, view);
+    gradient_on_support(run, view, run.self.residual, run.self.gradient);
     for_entries(view.nnz, self.entry_sums, run.shared.support, [&](uint32_t k) {
         float g = self.gradient[k];
         if (k < linear && linear < view.nnz)
@@ -345,8 +346,7 @@ __device__ double descent_of_gradient(const fused_run &run, const support_view &
     return entry_total(run, self.entry_sums);
 }
 
-// direction <- factor * direction + descent; length_sums: its squares. Ends
-// with a barrier.
+// direction <- factor * direction + descent; length_sums: its squares. Ends with a barrier.
 __device__ void turn(const fused_run &run, const support_view &view, float factor,
                      const float *descent)
 {
@@ -417,6 +417,17 @@ __device__ bool solve(const fused_run &run)
     return isfinite(objective) ? true : fails(run, FUSED_SOLUTION_INFINITE);
 }
 
+// ---------------------------------------------------------------- products
+
+__device__ void product(const fused_run &run)
+{
+    const device_fused &self = run.self;
+    const support_view view = view_of(run);
+    double squares = image_of(run, view, self.direction, run.data.y);
+    gradient_on_support(run, view, self.image, self.delta);
+    update(run, [&](fused_scalars &state) { state.product = squares; });
+}
+
 // ---------------------------------------------------------------- kernels
 
 __device__ void run_phases(const fused_run &run)
@@ -428,8 +439,10 @@ __device__ void run_phases(const fused_run &run)
         return;
     if (phases & FUSED_REFIT)
         refit(run);
-    if (phases & FUSED_SOLVE)
-        solve(run);
+    if (phases & FUSED_SOLVE && !solve(run))
+        return;
+    if (phases & FUSED_PRODUCT)
+        product(run);
 }
 
 extern __shared__ __align__(128) unsigned char dynamic_shared[];

@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 /* Phases of a launch, which run in this order (backend.h: fused_begin and so on). */
-enum { FUSED_BEGIN = 1, FUSED_SWEEP = 2, FUSED_REFIT = 4, FUSED_SOLVE = 8 };
+enum { FUSED_BEGIN = 1, FUSED_SWEEP = 2, FUSED_REFIT = 4, FUSED_SOLVE = 8, FUSED_PRODUCT = 16 };
 
 /* What a launch is to do. It lies in device memory, so that one captured graph serves all. */
 typedef struct fused_request {
@@ -34,11 +34,13 @@ typedef struct fused_scalars {
     double objective_before, objective_chosen, objective_after;
     double step_size;    /* of begin */
     double step;         /* in use */
+    double product;      /* |image|^2 of a product */
     uint64_t sweep_time; /* nanoseconds */
     uint64_t invalid;
     uint32_t failure; /* of a phase of the last launch; those after it were left out */
     uint32_t refits;
     uint32_t nnz, live;
+    uint32_t swept; /* neurons */
 } fused_scalars;
 
 /* All in device memory. Capacities: s entries, n samples of the largest batch, both the problem's.
@@ -53,14 +55,14 @@ typedef struct device_fused {
     uint32_t *owner;    /* [s] place of an entry's row among the live ones */
     float *chosen;      /* [s] values after the sweep, for refits that fail */
     float *gradient;    /* [s] on the support */
-    float *delta;       /* [s] of a solve, the change so far */
-    float *direction;   /* [s] of a solve */
+    float *delta;       /* [s] of a solve, the change so far; of a product, the gradient */
+    float *direction;   /* [s] of a solve; of a product, the values */
     double *entry_sums; /* [pieces of s] squares over entries; twice, */
     double *length_sums;
     float *partial;         /* [spans of n, partial_entries] */
     float *residual;        /* [n] */
     float *residual_chosen; /* [n] at `chosen` */
-    float *image;           /* [n] A g */
+    float *image;           /* [n] A g; of a product, A v - y */
     double *residual_sums;  /* [n / 32] squares */
     double *image_sums;     /* [n / 32] */
     uint32_t *patterns;     /* [live, n / 32] */

@@ -130,6 +130,61 @@ TEST(CudaFaults, Sensing)
     });
 }
 
+TEST(CudaFaults, Fused)
+{
+    fail_each_call([](reliht_context *context) {
+        const backend_operations &on = *context->backend->operations;
+        Data data(context, 70, 6, ELEMENT_FLOAT, 1);
+        sparse given = {}, now = {};
+        batch *rows = nullptr;
+        fused *self = nullptr;
+        reliht_status status = sparse_create(context, &given, 2, 6, 2);
+        if (!status)
+            status = sparse_create(context, &now, 9, 6, 4);
+        if (!status) {
+            sparse_append(&given, 0, 2, 1);
+            sparse_append(&given, 1, 5, -1);
+            fused_problem problem = {};
+            problem.hidden = 9;
+            problem.inputs = 6;
+            problem.nnz = 4;
+            problem.samples = 70;
+            problem.generator = RELIHT_GENERATOR_SPARSE;
+            problem.given = &given;
+            status = on.fused_create(context->backend, &problem, &self);
+        }
+        if (!status)
+            status = on.batch_create(context->backend, &data.set, false, 70, &rows);
+        if (!status)
+            status = on.batch_load(rows, nullptr, 70);
+        if (!status)
+            status = on.fused_set_weights(self, &now);
+        if (!status)
+            status = on.fused_begin(self, rows, PATTERNS_DRAWN);
+        if (!status)
+            status = on.fused_sweep(self, rows, PATTERNS_DRAWN);
+        if (!status)
+            status = on.fused_refit(self, rows, 1);
+        step_report report;
+        if (!status)
+            status = on.fused_report(self, &report);
+        if (!status)
+            status = on.fused_get_weights(self, &now);
+        std::vector<float> numbers(70 * 6);
+        if (!status)
+            status = on.fused_gradients(self, rows, &now, 0, now.live, numbers.data());
+        if (!status)
+            status = on.fused_product(self, rows, now.value, numbers.data(), nullptr, nullptr);
+        if (!status)
+            status = on.fused_read(self, numbers.data(), nullptr, nullptr);
+        on.fused_destroy(self);
+        on.batch_destroy(rows);
+        sparse_destroy(context, &given);
+        sparse_destroy(context, &now);
+        return status;
+    });
+}
+
 TEST(CudaFaults, Prediction)
 {
     for (element_type element : {ELEMENT_FLOAT, ELEMENT_BYTE})

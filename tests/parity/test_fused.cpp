@@ -619,6 +619,38 @@ TEST(ParityFusedSolve, ALinearTermHoldsAllInputs)
         << run.context.message();
 }
 
+// A v - y and its gradient for any values on the support; the model stays as it is.
+TEST(ParityFusedProduct, IsThatOfTheOracleAndChangesNothing)
+{
+    PARITY_NEEDS_BACKEND();
+    Case c({300, 7, 9, 25, true});
+    Model run(c);
+    Vector w = c.weights(25, 3), v = c.weights(25, 3);
+    run.set(w);
+    run.must(run.on().fused_begin(run.model, run.data, PATTERNS_DRAWN));
+    std::vector<float> value, image(300), gradient(run.matrix.nnz), residual(300);
+    for (double &entry : v)
+        if (entry != 0)
+            value.push_back((float)(entry = (float)(1 - 2 * entry)));
+    double squares;
+    run.must(run.on().fused_product(run.model, run.data, value.data(), image.data(),
+                                    gradient.data(), &squares));
+    std::vector<char> active = c.patterns(c.generators);
+    Vector expected = oracle::residual(c.problem, active, v);
+    Vector all = oracle::adjoint(c.problem, active, expected), on_support;
+    for (size_t i = 0; i < w.size(); i++)
+        if (w[i] != 0)
+            on_support.push_back(all[i]);
+    expect_close(Vector(image.begin(), image.end()), expected, 1e-5, "image");
+    expect_close(Vector(gradient.begin(), gradient.end()), on_support, 1e-5, "gradient");
+    EXPECT_NEAR(squares, oracle::squares(expected), 1e-5 * squares);
+    run.must(run.on().fused_product(run.model, run.data, value.data(), nullptr, nullptr, nullptr));
+    run.must(run.on().fused_read(run.model, residual.data(), nullptr, nullptr));
+    expect_close(Vector(residual.begin(), residual.end()), oracle::residual(c.problem, active, w),
+                 1e-5, "residual");
+    EXPECT_EQ(run.get(), w);
+}
+
 // Rows of a list of generators and those of drawn neurons, from any row on.
 TEST(ParityFusedGradients, AreThoseOfTheOracle)
 {

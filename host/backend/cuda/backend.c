@@ -33,6 +33,7 @@ static const backend_operations cuda_operations = {
     .fused_refit = cuda_fused_refit,
     .fused_solve = cuda_fused_solve,
     .fused_gradients = cuda_fused_gradients,
+    .fused_product = cuda_fused_product,
     .fused_report = cuda_fused_report,
     .fused_read = cuda_fused_read,
     .sensing_create = cuda_sensing_create,

@@ -162,6 +162,8 @@ reliht_status cuda_fused_refit(fused *self, batch *data, size_t refits);
 reliht_status cuda_fused_solve(fused *self, batch *data, const solve_options *options);
 reliht_status cuda_fused_gradients(fused *self, batch *data, const sparse *generators, size_t first,
                                    size_t rows, float *gradients);
+reliht_status cuda_fused_product(fused *self, batch *data, const float *value, float *image,
+                                 float *gradient, double *squares);
 reliht_status cuda_fused_report(fused *self, step_report *report);
 reliht_status cuda_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns);
 

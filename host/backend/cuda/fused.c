@@ -47,7 +47,7 @@ static reliht_context *context_of(const fused *self)
 /* Entries of `listed`, of which one neuron has at most every input. */
 static size_t listed_capacity(const fused_problem *problem)
 {
-    return larger(problem->inputs, larger(problem->nnz, 4096));
+    return larger(problem->inputs, 4096);
 }
 
 static size_t rows_of(const fused_problem *problem)
@@ -114,7 +114,10 @@ static void want_sweep(fused *self)
     device_sweep *sweep = &self->device.sweep;
     const fused_problem *problem = &self->problem;
     size_t words = padded_samples(problem->samples) / 32;
-    sweep->tile_capacity = sweep_tile_capacity(problem->hidden, problem->inputs, problem->samples);
+    /* From half of its limit on the workspace is as large as it ever gets, so that more neurons
+     * need no more memory. */
+    uint32_t tiles = sweep_tile_capacity(problem->hidden, problem->inputs, problem->samples);
+    sweep->tile_capacity = tiles < SWEEP_PIECES / 2 ? tiles : SWEEP_PIECES;
     sweep->word_tiles = sweep_word_tiles(&sweep->generators);
     sweep->product = SWEEP_TENSOR;
     sweep->split_samples = SWEEP_SPLIT_SAMPLES;
@@ -293,9 +296,10 @@ static reliht_status launch(fused *self)
     const device_batch *view = self->data->view;
     self->device.sweep.batch = view;
     self->device.sweep.generators.use_weights = self->use_weights;
-    self->running = true;
-    return graph_run(self->backend, &self->graphs, (uint64_t)(uintptr_t)view | self->use_weights,
-                     record, self);
+    status = graph_run(self->backend, &self->graphs, (uint64_t)(uintptr_t)view | self->use_weights,
+                       record, self);
+    self->running = !status;
+    return status;
 }
 
 /* Runs the phases noted and waits for them. */
@@ -371,6 +375,7 @@ reliht_status cuda_fused_report(fused *self, step_report *report)
         .step_size = scalars->step_size,
         .refits = scalars->refits,
         .nnz = scalars->nnz,
+        .swept = scalars->swept,
         .seconds_sweep = 1e-9 * (double)scalars->sweep_time,
     };
     return RELIHT_OK;
@@ -429,6 +434,28 @@ reliht_status cuda_fused_read(fused *self, float *residual, float *gradient, uin
     if (!status && patterns)
         status = copy(self, patterns, device->patterns, self->scalars->live * words,
                       sizeof *patterns, kind);
+    return status ? status : cuda_wait(self->backend);
+}
+
+reliht_status cuda_fused_product(fused *self, batch *data, const float *value, float *image,
+                                 float *gradient, double *squares)
+{
+    const device_fused *device = &self->device;
+    const enum cudaMemcpyKind back = cudaMemcpyDeviceToHost;
+    reliht_status status = flush(self);
+    size_t nnz = self->scalars->nnz;
+    if (!status)
+        status = copy(self, device->direction, value, nnz, sizeof *value, cudaMemcpyHostToDevice);
+    if (!status)
+        status = note(self, data, FUSED_PRODUCT, self->use_weights);
+    if (!status)
+        status = flush(self);
+    if (!status && image)
+        status = copy(self, image, device->image, self->samples, sizeof *image, back);
+    if (!status && gradient)
+        status = copy(self, gradient, device->delta, nnz, sizeof *gradient, back);
+    if (!status && squares)
+        *squares = self->scalars->product;
     return status ? status : cuda_wait(self->backend);
 }
 
