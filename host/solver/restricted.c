@@ -96,11 +96,11 @@ reliht_status restricted_product(restricted *self, const float *value, float *im
 reliht_status restricted_top(restricted *self, const float *u, sparse *top)
 {
     const backend_operations *operations = operations_of(self);
-    const sparse none = {.rows = top->rows, .columns = top->columns};
     step_report report = {0};
+    sparse_clear(top);
     reliht_status status = restricted_set_targets(self, u);
     if (!status)
-        status = restricted_load(self, &none, PATTERNS_DRAWN);
+        status = restricted_load(self, top, PATTERNS_DRAWN);
     if (!status)
         status = operations->fused_sweep(self->model, self->batch, PATTERNS_DRAWN);
     if (!status)
