@@ -142,8 +142,17 @@ TEST(Matching, IsTheBestOfAllPairings)
         if (trial % 3 == 0) // close to one another, as networks are that nearly agree
             for (size_t i = 0; i < std::min(instance.left.size(), instance.right.size()); i++)
                 instance.right[i] = instance.left[instance.left.size() - 1 - i];
+        if (trial % 4 == 1) // everybody wants everybody: long augmenting paths
+            for (Rows *rows : {&instance.left, &instance.right})
+                for (auto &row : *rows)
+                    for (double &v : row)
+                        v = (float)(1 + (double)(random() % 1000) / 200);
         instance.left_numbers = draw_numbers(random, instance.left.size());
         instance.right_numbers = draw_numbers(random, instance.right.size());
+        if (trial % 4 == 1)
+            for (auto *numbers : {&instance.left_numbers, &instance.right_numbers})
+                for (uint32_t &number : *numbers)
+                    number *= 2;
         Matrix left(context, instance.left, instance.left_numbers, columns);
         Matrix right(context, instance.right, instance.right_numbers, columns);
         std::vector<size_t> partner(instance.left.size());
