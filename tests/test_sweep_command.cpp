@@ -293,6 +293,16 @@ TEST_F(SweepCommand, OneDescentServesTheRowOfAPrunedNetwork)
     EXPECT_NE(rows[3].at("psnr_db"), rows[5].at("psnr_db"));
 }
 
+TEST_F(SweepCommand, SolversAreMethods)
+{
+    Outcome outcome = run(planted({"--outputs", "2", "--method", "recover,aiht", "--nnz", "8"}));
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(read_csv(out + "/results.csv").size(), 8u);
+    std::string text = read_file(record());
+    for (const char *solver : {"\"solver\":\"recover\"", "\"solver\":\"aiht\""})
+        EXPECT_NE(text.find(solver), std::string::npos) << solver;
+}
+
 TEST_F(SweepCommand, CellsThatCannotExistAreNamedAndLeftOut)
 {
     Outcome outcome = run(planted({"--nnz", "4,30"})); // 2 neurons of 12 inputs have room for 24
@@ -556,7 +566,7 @@ TEST_F(SweepCommand, WrongUsageIsRefusedBeforeAnythingRuns)
         {planted({"--seeds", wide, "--nnz", wide}), "the grid has 1996002 cells"},
         {planted({"--seeds"}), "--seeds needs a value"},
         {planted({"--seed", "3"}), "--seeds LIST"},
-        {planted({"--method", "magic"}), "--method: 'magic' is not one of aiht, prune"},
+        {planted({"--method", "magic"}), "--method: 'magic' is not one of aiht, recover, prune"},
         {{"sweep", "sense", "--out", out, "--method", "prune"}, "'prune' is not one of aiht."},
         {planted({"--method", "aiht,prune", "--refits", "3"}),
          "reliht prune: there is no option --refits"},

@@ -134,7 +134,7 @@ static const struct option OPTIONS[] = {
     {"seeds", "LIST", GROUP_DATA, TEXT, FIELD(seeds), 0, 0, NULL, SWEEP, "0",
      "Seeds, as in 0-9"},
     {"method", "LIST", GROUP_DATA, TEXT, FIELD(methods), 0, 0, NULL, SWEEP, "aiht",
-     "Methods to compare: aiht, the published algorithm; prune, as `reliht prune` (one run serves "
+     "Methods to compare: aiht and recover, the solvers; prune, as `reliht prune` (one run serves "
      "a row of --nnz in train and inr)"},
     {"metric", "KEY", GROUP_OUTPUT, TEXT, FIELD(metric), 0, 0, NULL, SWEEP,
      "test_accuracy for classes, support_recall for sense, else psnr_db",

@@ -7,6 +7,7 @@
 
 static const struct sweep_method METHODS[] = {
     {"aiht", NULL, {"--solver", "aiht"}, TRAIN | PLANTED | INR | SENSE, 0},
+    {"recover", NULL, {"--solver", "recover"}, TRAIN | PLANTED | INR, 0},
     {"prune", "prune", {NULL}, TRAIN | PLANTED | INR, TRAIN | INR},
 };
 #define METHOD_COUNT (sizeof METHODS / sizeof METHODS[0])
