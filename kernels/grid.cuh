@@ -53,6 +53,28 @@ template <typename T> __device__ __forceinline__ T block_sum(T value, T *scratch
     return total;
 }
 
+// Sum of the values of the threads before this one; `total` of all. `scratch`: BLOCK_WARPS words of
+// shared memory, free again on return.
+__device__ inline uint32_t block_scan(uint32_t value, uint32_t *scratch, uint32_t &total)
+{
+    uint32_t sum = value;
+    for (unsigned distance = 1; distance < WARP; distance *= 2) {
+        uint32_t other = __shfl_up_sync(ALL_LANES, sum, distance);
+        sum += lane_index() >= distance ? other : 0;
+    }
+    if (lane_index() == WARP - 1)
+        scratch[warp_index()] = sum;
+    __syncthreads();
+    uint32_t before = 0;
+    total = 0;
+    for (unsigned w = 0; w < BLOCK_WARPS; w++) {
+        before += w < warp_index() ? scratch[w] : 0;
+        total += scratch[w];
+    }
+    __syncthreads();
+    return before + sum - value;
+}
+
 } // namespace reliht
 
 #endif

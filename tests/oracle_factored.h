@@ -10,6 +10,7 @@ extern "C" {
 #include "core/generator.h"
 #include "core/rng.h"
 #include "core/sketch.h"
+#include "solver/network.h"
 }
 
 #include <algorithm>
@@ -501,6 +502,94 @@ inline std::string name_of(const Case &shape)
            std::to_string(shape.importance) + " step " + std::to_string(shape.step) + " source " +
            std::to_string(shape.source) + " inputs " + std::to_string(shape.inputs) + " outputs " +
            std::to_string(shape.outputs);
+}
+
+// A network of given density: neuron j has every weight with that probability.
+struct Network {
+    reliht_context *context;
+    network it = {};
+
+    Network(reliht_context *owner, const Case &shape, double density, size_t room = 4096)
+        : context(owner)
+    {
+        EXPECT_EQ(
+            network_create(context, &it, shape.hidden, shape.inputs, shape.outputs, room, room),
+            RELIHT_OK);
+        fill(&it.hidden, shape, density, 1);
+        fill(&it.output, shape, density, 2);
+    }
+    ~Network()
+    {
+        network_destroy(context, &it);
+    }
+    Network(const Network &) = delete;
+    Network &operator=(const Network &) = delete;
+
+    static void fill(sparse *matrix, const Case &shape, double density, uint64_t stream)
+    {
+        for (uint32_t j = 0; j < shape.hidden; j++)
+            for (uint32_t c = 0; c < matrix->columns; c++) {
+                float value;
+                uint32_t index = j * (uint32_t)matrix->columns + c;
+                rng_normals(shape.seed, RNG_VALUES, stream << 32 | index, 1, &value);
+                if (0x1p-32 * rng_word(shape.seed, RNG_POSITIONS, stream, index) < density)
+                    sparse_append(matrix, j, c, value);
+            }
+    }
+    double value(bool output, uint32_t j, uint32_t c) const
+    {
+        const sparse *matrix = output ? &it.output : &it.hidden;
+        for (size_t at = 0; at < matrix->live; at++)
+            for (size_t k = matrix->start[at]; k < matrix->start[at + 1]; k++)
+                if (matrix->row[at] == j && matrix->column[k] == c)
+                    return matrix->value[k];
+        return 0;
+    }
+    Matrix dense() const
+    {
+        Matrix all;
+        for (bool output : {false, true})
+            for (uint32_t j = 0; j < it.hidden.rows; j++)
+                for (uint32_t c = 0; c < (output ? it.output : it.hidden).columns; c++)
+                    all.push_back(value(output, j, c));
+        return all;
+    }
+    double norm(bool output, uint32_t j) const
+    {
+        double sum = 0;
+        for (uint32_t c = 0; c < (output ? it.output : it.hidden).columns; c++)
+            sum += value(output, j, c) * value(output, j, c);
+        return std::sqrt(sum);
+    }
+    // Places in the dense list of the entries held, in the order of the weights.
+    std::vector<size_t> places() const
+    {
+        std::vector<size_t> all;
+        Matrix values = dense();
+        for (size_t i = 0; i < values.size(); i++)
+            if (values[i] != 0)
+                all.push_back(i);
+        return all;
+    }
+};
+
+inline std::vector<Case> evaluation_cases()
+{
+    std::vector<Case> cases;
+    for (reliht_loss loss : {RELIHT_LOSS_MSE, RELIHT_LOSS_CROSS_ENTROPY}) {
+        Case shape;
+        shape.loss = loss;
+        shape.nnz = 400;
+        shape.importance = RELIHT_IMPORTANCE_MAGNITUDE;
+        shape.step = RELIHT_STEP_PUBLISHED;
+        cases.push_back(shape);
+        shape.samples = 1100;
+        shape.inputs = 40;
+        shape.hidden = 19;
+        shape.nnz = 900;
+        cases.push_back(shape);
+    }
+    return cases;
 }
 
 } // namespace oracle_factored

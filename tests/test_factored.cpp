@@ -1,5 +1,4 @@
 #include "oracle_factored.h"
-#include "paths.h"
 
 extern "C" {
 #include "backend/cpu/cpu.h"
@@ -7,36 +6,9 @@ extern "C" {
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-#include <fstream>
-#include <map>
-#include <numeric>
 #include <vector>
 
 using namespace oracle_factored;
-
-TEST(Factored, StepsAsTheDenseOracle)
-{
-    for (const Case &shape : all_cases()) {
-        Context context;
-        Data data(shape);
-        Model model(context, shape, data);
-        Oracle oracle(shape, data);
-        for (int step = 0; step < 12; step++) {
-            bool draw = step == 0, keep = step >= 9;
-            double scale = 1 - 0.05 * step;
-            oracle.step(draw, keep, scale);
-            ASSERT_EQ(model.step(draw, keep, scale), RELIHT_OK) << context.message();
-            std::string where = name_of(shape) + " step " + std::to_string(step);
-            EXPECT_NEAR(model.report.loss, oracle.loss, 1e-5 * std::fabs(oracle.loss)) << where;
-            expect_equal_weights(model.weights(), oracle.weights, 1e-3, where);
-            if (HasFatalFailure())
-                return;
-        }
-        EXPECT_LE(model.report.nnz, shape.nnz);
-        EXPECT_GT(model.report.nnz, 0u) << name_of(shape);
-    }
-}
 
 TEST(Factored, OraclesGradientIsThatOfTheLoss)
 {
@@ -87,19 +59,6 @@ TEST(Factored, SameBitsForAnyThreadsAndInstructionSet)
         EXPECT_TRUE(std::any_of(first.begin(), first.end(), [](double w) { return w != 0; }))
             << importance;
     }
-}
-
-TEST(Factored, LabelsAreOneHotTargets)
-{
-    Case shape;
-    Data data(shape);
-    Context context;
-    Model real(context, shape, data), labels(context, shape, data, problem_of(shape), true);
-    for (int step = 0; step < 4; step++) {
-        ASSERT_EQ(real.step(step == 0), RELIHT_OK);
-        ASSERT_EQ(labels.step(step == 0), RELIHT_OK);
-    }
-    EXPECT_EQ(real.weights(), labels.weights());
 }
 
 TEST(Factored, OrderOfSamplesDoesNotMatter)
@@ -159,95 +118,6 @@ TEST(Factored, OrderOfOutputsDoesNotMatterToTheGreatest)
     expect_equal_weights(back, expected, 1e-3, "turned");
 }
 
-TEST(Factored, ScalesByPowersOfTwoExactly)
-{
-    Case shape, scaled;
-    shape.loss = scaled.loss = RELIHT_LOSS_MSE;
-    scaled.x_scale = 256;
-    Data data(shape), larger(scaled);
-    for (float &y : larger.y)
-        y *= 64;
-    factored_problem problem = problem_of(scaled);
-    problem.input_scale = 256;
-    problem.target_scale = 64;
-    Context context;
-    Model model(context, shape, data), other(context, scaled, larger, problem);
-    for (int step = 0; step < 8; step++) {
-        ASSERT_EQ(model.step(step == 0, step > 5), RELIHT_OK);
-        ASSERT_EQ(other.step(step == 0, step > 5), RELIHT_OK);
-        EXPECT_EQ(other.report.loss, model.report.loss * 4096) << step;
-        EXPECT_EQ(other.report.nnz, model.report.nnz) << step;
-    }
-    Matrix expected = model.weights(), weights = other.weights();
-    for (size_t i = 0; i < weights.size(); i++)
-        EXPECT_EQ(weights[i], expected[i] * (i < shape.hidden * shape.inputs ? 1.0 / 256 : 64.0));
-}
-
-TEST(Factored, KeepsASetSupportAndRefusesTooManyWeights)
-{
-    Case shape;
-    shape.nnz = 3;
-    Data data(shape);
-    Context context;
-    Model model(context, shape, data);
-    sparse hidden, output;
-    ASSERT_EQ(sparse_create(context, &hidden, shape.hidden, shape.inputs, 3), RELIHT_OK);
-    ASSERT_EQ(sparse_create(context, &output, shape.hidden, shape.outputs, 3), RELIHT_OK);
-    sparse_append(&hidden, 2, 0, 0.5f);
-    sparse_append(&hidden, 2, 7, -0.5f);
-    sparse_append(&output, 2, 1, 1.0f);
-    ASSERT_EQ(model.operations->factored_set_weights(model.it, &hidden, &output), RELIHT_OK);
-    for (int step = 0; step < 50; step++)
-        ASSERT_EQ(model.step(false, true, 0.2), RELIHT_OK);
-    double loss = model.report.loss;
-    ASSERT_EQ(model.step(false, true, 0.2), RELIHT_OK);
-    EXPECT_LT(model.report.loss, std::log(5.0));
-    EXPECT_NEAR(model.report.loss, loss, 1e-2);
-    EXPECT_EQ(sparse_common(&model.hidden, &hidden), 2u);
-    EXPECT_EQ(sparse_common(&model.output, &output), 1u);
-    sparse_append(&output, 2, 3, 1.0f);
-    EXPECT_EQ(model.operations->factored_set_weights(model.it, &hidden, &output), RELIHT_ARGUMENT);
-    sparse_destroy(context, &hidden);
-    sparse_destroy(context, &output);
-}
-
-TEST(Factored, NonFiniteIsAnErrorThatSaysWhere)
-{
-    for (reliht_importance importance : {RELIHT_IMPORTANCE_SKETCH, RELIHT_IMPORTANCE_MAGNITUDE}) {
-        Case shape;
-        shape.importance = importance;
-        shape.loss = RELIHT_LOSS_MSE;
-        shape.step = RELIHT_STEP_PUBLISHED;
-        Data data(shape);
-        for (float &x : data.x)
-            x *= 3e37f;
-        for (float &y : data.y)
-            y *= 1e5f;
-        Context context;
-        Model model(context, shape, data);
-        EXPECT_EQ(model.step(true), RELIHT_NUMERIC);
-        EXPECT_NE(context.message().find("neuron"), std::string::npos) << context.message();
-        EXPECT_NE(context.message().find("input"), std::string::npos) << context.message();
-    }
-}
-
-TEST(Factored, DivergenceSaturatesTheSketch)
-{
-    Case shape;
-    shape.loss = RELIHT_LOSS_MSE;
-    shape.step = RELIHT_STEP_PUBLISHED;
-    shape.nnz = 20; // step size 2
-    shape.x_scale = 30;
-    Data data(shape);
-    Context context;
-    Model model(context, shape, data);
-    reliht_status status = RELIHT_OK;
-    for (int step = 0; status == RELIHT_OK && step < 200; step++)
-        status = model.step(step == 0);
-    EXPECT_EQ(status, RELIHT_NUMERIC);
-    EXPECT_NE(context.message().find("saturated"), std::string::npos) << context.message();
-}
-
 TEST(Factored, EachFailedAllocationIsReported)
 {
     for (reliht_importance importance :
@@ -294,79 +164,4 @@ TEST(Factored, MemoryGrowsWithNnzNotWithHidden)
         EXPECT_EQ(seen[i].workspace, seen[0].workspace);
         EXPECT_LT(seen[i].importance, seen[0].importance * 3 / 2); // ln(N / s)
     }
-}
-
-// ---------------------------------------------------------------- the recorded cases
-
-namespace
-{
-
-// Elements of a .npy file written by numpy (version 1, little endian, C order).
-template <typename Element> std::vector<Element> read_npy(const std::string &name)
-{
-    std::ifstream file(std::string(RELIHT_TEST_DATA) + "/refcases/" + name + ".npy",
-                       std::ios::binary);
-    std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-    EXPECT_GT(bytes.size(), 10u) << name;
-    size_t start = 10 + (size_t)(unsigned char)bytes[8] + 256 * (size_t)(unsigned char)bytes[9];
-    std::vector<Element> out((bytes.size() - start) / sizeof(Element));
-    memcpy(out.data(), bytes.data() + start, out.size() * sizeof(Element));
-    return out;
-}
-
-} // namespace
-
-TEST(FactoredRecorded, PublishedStepsAreReproduced)
-{
-    Case shape;
-    shape.samples = 200;
-    shape.inputs = 20;
-    shape.hidden = 10;
-    shape.outputs = 3;
-    shape.nnz = 40;
-    shape.importance = RELIHT_IMPORTANCE_SKETCH_PUBLISHED;
-    shape.step = RELIHT_STEP_PUBLISHED;
-    auto generators = read_npy<float>("vector_generators");
-    auto hashes = read_npy<uint32_t>("vector_hashes");
-    auto signs = read_npy<int8_t>("vector_hash_signs");
-    auto first_hidden = read_npy<float>("vector_first_hidden");
-    auto first_output = read_npy<float>("vector_first_output");
-    for (std::string loss : {"mse", "ce"})
-        for (bool convex : {false, true}) {
-            shape.loss = loss == "mse" ? RELIHT_LOSS_MSE : RELIHT_LOSS_CROSS_ENTROPY;
-            Data data(shape);
-            data.x = read_npy<float>("vector_x");
-            data.y = read_npy<float>("vector_" + loss + "_y");
-            auto expected =
-                read_npy<float>("vector_" + loss + "_convex" + (convex ? "1" : "0") + "_weights");
-            Context context;
-            sparse given;
-            ASSERT_EQ(sparse_create(context, &given, 10, 20, 200), RELIHT_OK);
-            for (uint32_t i = 0; i < 200; i++)
-                sparse_append(&given, i / 20, i % 20, generators[i]);
-            factored_problem problem = problem_of(shape);
-            problem.given = &given;
-            problem.hashes = hashes.data();
-            problem.hash_signs = signs.data();
-            problem.sketch_width = 69;
-            problem.first_hidden = first_hidden.data();
-            problem.first_output = first_output.data();
-            {
-                Model model(context, shape, data, problem);
-                for (size_t step = 0; step < 30; step++) {
-                    bool drawn = convex || step < 2;
-                    ASSERT_EQ(
-                        model.step(step == 0, false, 1, drawn ? PATTERNS_DRAWN : PATTERNS_WEIGHTS),
-                        RELIHT_OK)
-                        << context.message();
-                    const float *row = &expected[step * 230];
-                    expect_equal_weights(model.weights(), Matrix(row, row + 230), 1e-4,
-                                         loss + (convex ? " convex" : " sequential") + " step " +
-                                             std::to_string(step));
-                    if (HasFatalFailure())
-                        break;
-                }
-            }
-            sparse_destroy(context, &given);
-        }
 }

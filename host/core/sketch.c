@@ -17,12 +17,17 @@ static uint64_t key_word(uint64_t seed, uint32_t index)
            rng_word(seed, RNG_SKETCH, 0, 2 * index + 1);
 }
 
+void sketch_draw_keys(uint64_t seed, sketch_key key[SKETCH_ROWS])
+{
+    for (uint32_t r = 0; r < SKETCH_ROWS; r++)
+        key[r] = (sketch_key){key_word(seed, 3 * r), key_word(seed, 3 * r + 1),
+                              key_word(seed, 3 * r + 2)};
+}
+
 reliht_status sketch_create(reliht_context *context, sketch *self, size_t width, uint64_t seed)
 {
     *self = (sketch){.width = width};
-    for (uint32_t r = 0; r < SKETCH_ROWS; r++)
-        self->key[r] = (sketch_key){key_word(seed, 3 * r), key_word(seed, 3 * r + 1),
-                                    key_word(seed, 3 * r + 2)};
+    sketch_draw_keys(seed, self->key);
     return gate_allocate(context, MEMORY_importance, width * SKETCH_ROWS, sizeof *self->counter,
                          "count sketch", &self->counter);
 }
@@ -41,19 +46,13 @@ void sketch_set_scale(sketch *self, float largest)
 
 int64_t sketch_query(const sketch *self, uint32_t row, uint32_t column)
 {
-    int64_t value[SKETCH_ROWS], low = INT64_MAX, high = INT64_MIN, low2, high2, sum;
+    int64_t value[SKETCH_ROWS];
     for (size_t r = 0; r < SKETCH_ROWS; r++) {
         uint32_t hash = sketch_hash(&self->key[r], row, column);
         value[r] =
             sketch_sign(hash) * self->counter[r * self->width + sketch_slot(hash, self->width)];
     }
-    /* The smallest is the lesser of the two lesser ones of the pairs, and so on. */
-    low = value[0] < value[1] ? value[0] : value[1];
-    high = value[0] < value[1] ? value[1] : value[0];
-    low2 = value[2] < value[3] ? value[2] : value[3];
-    high2 = value[2] < value[3] ? value[3] : value[2];
-    sum = (low > low2 ? low : low2) + (high < high2 ? high : high2);
-    return sum < 0 ? -sum : sum;
+    return sketch_middle(value);
 }
 
 reliht_status sketch_check(reliht_context *context, const sketch *self)

@@ -12,18 +12,9 @@
 #define RELIHT_CORE_SKETCH_H
 
 #include "core/context.h"
+#include "core/sketch_hash.h"
 
-#define SKETCH_ROWS 4
 #define SKETCH_WIDTH_MAXIMUM 0x7fffffffu
-
-/* Counters stay below this in magnitude, and so do the sums of one step; together they can't
- * overflow. One quantum stays below SKETCH_QUANTUM_LIMIT (see sketch_quantum). */
-#define SKETCH_LIMIT (INT64_C(1) << 62)
-#define SKETCH_QUANTUM_LIMIT 0x1p51
-
-typedef struct sketch_key {
-    uint64_t row, column, offset;
-} sketch_key;
 
 typedef struct sketch {
     size_t width;
@@ -36,6 +27,9 @@ typedef struct sketch {
 /* The published width for `keep` of `entries`: keep * max(1, ln(entries / keep)), at least 1. */
 size_t sketch_width(double entries, size_t keep);
 
+/* The hashes of a seed. */
+void sketch_draw_keys(uint64_t seed, sketch_key key[SKETCH_ROWS]);
+
 reliht_status sketch_create(reliht_context *context, sketch *self, size_t width, uint64_t seed);
 void sketch_destroy(reliht_context *context, sketch *self);
 
@@ -47,34 +41,6 @@ void sketch_set_scale(sketch *self, float largest);
 static inline double sketch_factor(const sketch *self)
 {
     return __builtin_ldexp(1.0, self->exponent);
-}
-
-static inline uint32_t sketch_hash(const sketch_key *key, uint32_t row, uint32_t column)
-{
-    uint64_t sum = key->row * row + key->column * column + key->offset;
-    uint32_t word = (uint32_t)(sum >> 32);
-    return (word ^ word >> 15) * 0x2c1b3c6du;
-}
-
-static inline size_t sketch_slot(uint32_t hash, size_t width)
-{
-    return (size_t)(((uint64_t)hash * width) >> 32);
-}
-
-/* -1 or 1. */
-static inline int64_t sketch_sign(uint32_t hash)
-{
-    return 1 - 2 * (int64_t)(hash & 1);
-}
-
-/* Nearest integer, ties to even, for |value| < 2^51: the low bits of value + 1.5 * 2^52. */
-static inline int64_t sketch_quantum(double value)
-{
-    union {
-        double value;
-        int64_t bits;
-    } pun = {value + 0x1.8p52};
-    return pun.bits - INT64_C(0x4338000000000000);
 }
 
 /* Twice the importance of an entry in quanta, |a + b| of the two middle values. */

@@ -241,4 +241,55 @@ TEST(CudaFaults, Batches)
             });
 }
 
+TEST(CudaFaults, Factored)
+{
+    for (reliht_importance importance :
+         {RELIHT_IMPORTANCE_SKETCH, RELIHT_IMPORTANCE_SKETCH_PUBLISHED})
+        fail_each_call([importance](reliht_context *context) {
+            const backend_operations &on = *context->backend->operations;
+            Data data(context, 20, 5, ELEMENT_FLOAT, 2);
+            factored_problem problem = {};
+            problem.hidden = 3;
+            problem.inputs = 5;
+            problem.outputs = 2;
+            problem.nnz = 8;
+            problem.samples = 20;
+            problem.importance = importance;
+            problem.input_scale = problem.target_scale = 1;
+            batch *rows = nullptr;
+            factored *self = nullptr;
+            sparse hidden = {}, output = {};
+            factored_report report;
+            reliht_status status = on.batch_create(context->backend, &data.set, false, 20, &rows);
+            if (!status)
+                status = on.batch_load(rows, nullptr, 20);
+            if (!status)
+                status = on.factored_create(context->backend, &problem, &self);
+            if (!status)
+                status = sparse_create(context, &hidden, 3, 5, 8);
+            if (!status)
+                status = sparse_create(context, &output, 3, 2, 8);
+            factored_step_options options = {PATTERNS_WEIGHTS, true, 1, false};
+            if (!status)
+                status = on.factored_step(self, rows, &options);
+            if (!status)
+                status = on.factored_report(self, &report);
+            if (!status)
+                status = on.factored_get_weights(self, &hidden, &output);
+            if (!status)
+                status = on.factored_set_weights(self, &hidden, &output);
+            float gradient[8];
+            double loss;
+            if (!status)
+                status = on.factored_evaluate(self, rows, &loss, gradient);
+            if (!status && importance == RELIHT_IMPORTANCE_SKETCH)
+                status = on.factored_candidates(self, rows, 2, &hidden, &output);
+            on.factored_destroy(self);
+            on.batch_destroy(rows);
+            sparse_destroy(context, &hidden);
+            sparse_destroy(context, &output);
+            return status;
+        });
+}
+
 #endif

@@ -8,17 +8,6 @@
 #include <math.h>
 #include <string.h>
 
-#define WEIGHTS_PER_DRAWN 8 /* of the budget, for every neuron that draws */
-#define DRAWN_LEAST 16      /* neurons that draw however small the budget is */
-/* eta = RATE / sqrt(max(10, nnz / hidden)), less for noisy batches of few samples */
-#define RATE 0.1
-#define QUIET_BATCH 100.0
-#define OUTPUT_WEIGHT 4.0 /* how much more an output weight's update counts in the sketch */
-#define MEAN_DECAY 0.9    /* running mean of the gradient */
-#define SQUARE_DECAY 0.99 /* running mean of its square */
-#define SCALE_DECAY 0.95  /* running mean square of the support's gradient */
-#define CORRECTIONS 2048u /* steps after which the running means count as settled */
-
 static const factored_kernels *kernels_for(cpu_isa isa)
 {
     static const factored_kernels *const tables[] = ISA_TABLE(factored_kernels);
@@ -108,8 +97,7 @@ static reliht_status buffers_create(factored *self)
     reliht_context *context = factored_context(self);
     size_t stride = padded_samples(problem->samples), nnz = problem->nnz;
     size_t row = problem->inputs + problem->outputs;
-    size_t neurons = BLOCK_ENTRIES / row > TILE_NEURONS ? BLOCK_ENTRIES / row : TILE_NEURONS;
-    self->block_neurons = neurons < problem->hidden ? neurons : problem->hidden;
+    self->block_neurons = block_neurons(problem);
     reliht_status status = RELIHT_OK;
     ALLOCATE(self, MEMORY_weights, gradient, 2 * nnz);
     ALLOCATE(self, MEMORY_workspace, residual, problem->outputs * stride);
@@ -149,10 +137,7 @@ reliht_status cpu_factored_create(backend *on, const factored_problem *problem, 
         cpu_factored_destroy(self);
         return status;
     }
-    for (size_t age = 0; age < CORRECTIONS; age++) {
-        self->correction[age] = 1.0 / (1.0 - pow(MEAN_DECAY, (double)age + 1));
-        self->correction[CORRECTIONS + age] = 1.0 / (1.0 - pow(SQUARE_DECAY, (double)age + 1));
-    }
+    fill_corrections(self->correction);
     *out = self;
     return RELIHT_OK;
 }
@@ -217,33 +202,6 @@ reliht_status cpu_factored_report(factored *self, factored_report *report)
 }
 
 /* ---------------------------------------------------------------- step size */
-
-/* The published constants: "2 when s < 6 m^0.536, else 0.005; 0.001 with cross-entropy". */
-static double published_step(const factored_problem *problem)
-{
-    if (problem->loss == RELIHT_LOSS_CROSS_ENTROPY)
-        return 0.001;
-    return (double)problem->nnz < 6.0 * pow((double)problem->hidden, 0.536) ? 2.0 : 0.005;
-}
-
-/* Neurons that draw. A neuron is of use with weights on both its sides only; if more neurons
- * compete than the budget can give several weights each, the choice spreads over them and few are
- * complete.
- */
-static size_t drawn_neurons(const factored_problem *problem)
-{
-    size_t most = problem->nnz / WEIGHTS_PER_DRAWN;
-    if (most < DRAWN_LEAST)
-        most = DRAWN_LEAST;
-    return is_automatic(problem) && most < problem->hidden ? most : problem->hidden;
-}
-
-static double automatic_rate(const factored_problem *problem)
-{
-    double per_neuron = (double)problem->nnz / (double)problem->hidden;
-    double quiet = (double)problem->samples / QUIET_BATCH;
-    return RATE * sqrt((quiet < 1.0 ? quiet : 1.0) / (per_neuron > 10.0 ? per_neuron : 10.0));
-}
 
 static double inverse_root(double square)
 {
@@ -476,9 +434,7 @@ reliht_status cpu_factored_step(factored *self, batch *data, const factored_step
     else if (options->draw_empty)
         view.neurons = drawn_neurons(problem);
     self->report.seconds_sweep = 0;
-    self->report.step_size =
-        options->step_scale *
-        (is_automatic(problem) ? automatic_rate(problem) : published_step(problem));
+    self->report.step_size = options->step_scale * step_rate(problem);
     factored_forward(self, &view);
     if (!isfinite(self->report.loss))
         return fail(factored_context(self), RELIHT_NUMERIC,

@@ -10,13 +10,13 @@
 
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/factored_kernels.h"
+#include "backend/factored_rules.h"
 #include "core/generator.h"
 #include "core/selector.h"
 
-#define TILE_NEURONS 16       /* neurons whose signals are held at a time */
-#define CHUNK_SAMPLES 512     /* samples of those signals; fixes the order of sums over samples */
-#define FORWARD_SAMPLES 128   /* samples of a piece of the forward pass */
-#define BLOCK_ENTRIES 0x40000 /* gradient entries held at a time, about */
+#define TILE_NEURONS 16     /* neurons whose signals are held at a time */
+#define CHUNK_SAMPLES 512   /* samples of those signals; fixes the order of sums over samples */
+#define FORWARD_SAMPLES 128 /* samples of a piece of the forward pass */
 
 /* The weights and what the automatic step keeps for each of them, hidden weights first. */
 typedef struct factored_weights {
@@ -25,11 +25,6 @@ typedef struct factored_weights {
                            would underflow for gradients below 1e-22) */
     uint32_t *age;      /* [nnz] steps in those means */
 } factored_weights;
-
-/* Sizes of the steps of W1 and W2. */
-typedef struct step_sizes {
-    double hidden, output;
-} step_sizes;
 
 typedef struct greedy greedy;
 
@@ -105,21 +100,6 @@ static inline uint32_t neuron_number(const factored *self, const step_view *view
 {
     bool all = view->draw || view->source == PATTERNS_DRAWN;
     return all ? (uint32_t)i : self->now.hidden.row[i];
-}
-
-/* Whether weights move by the automatic step; the published choice has its own constants only. */
-static inline bool is_automatic(const factored_problem *problem)
-{
-    return problem->step == RELIHT_STEP_AUTO &&
-           problem->importance != RELIHT_IMPORTANCE_SKETCH_PUBLISHED;
-}
-
-/* What a weight of 1 of a problem with inputs and targets of typical magnitude 1 is in this one. */
-static inline step_sizes weight_units(const factored_problem *problem)
-{
-    if (!is_automatic(problem))
-        return (step_sizes){1.0, 1.0};
-    return (step_sizes){1.0 / (double)problem->input_scale, (double)problem->target_scale};
 }
 
 /* The row of a sparse matrix, empty if it holds nothing. */

@@ -33,7 +33,7 @@ static void draw_row(const factored *self, rng_purpose purpose, uint32_t neuron,
         return;
     }
     uint64_t row = (uint64_t)self->draws << 32 | neuron;
-    float width = (float)(scale / sqrt((double)count * (double)problem->hidden));
+    float width = draw_width(problem, count, scale);
     for (size_t i = 0; i < count; i += 4) {
         uint32_t words[4];
         rng_block(problem->seed, purpose, row, (uint32_t)(i / 4), words);

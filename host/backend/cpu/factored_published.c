@@ -40,12 +40,7 @@ reliht_status greedy_create(factored *owner)
     self = owner->greedy;
     size_t longest = problem->inputs > problem->outputs ? problem->inputs : problem->outputs;
     double entries = (double)problem->hidden * (double)(problem->inputs + problem->outputs);
-    sketch keys; /* of the same family as the exact choice's */
-    status = sketch_create(context, &keys, 1, problem->seed);
-    if (status)
-        return status;
-    memcpy(self->key, keys.key, sizeof self->key);
-    sketch_destroy(context, &keys);
+    sketch_draw_keys(problem->seed, self->key); /* of the same family as the exact choice's */
     self->width = problem->hashes ? problem->sketch_width : sketch_width(entries, problem->nnz);
 #define ALLOCATE(category, field, count)                                                          \
     if (!status)                                                                                  \

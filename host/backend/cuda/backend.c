@@ -48,6 +48,8 @@ static const backend_operations cuda_operations = {
     .factored_get_weights = cuda_factored_get_weights,
     .factored_step = cuda_factored_step,
     .factored_report = cuda_factored_report,
+    .factored_evaluate = cuda_factored_evaluate,
+    .factored_candidates = cuda_factored_candidates,
     .predict = cuda_predict,
     .embed = cuda_embed,
 };

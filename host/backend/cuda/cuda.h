@@ -175,16 +175,15 @@ __attribute__((weak)) reliht_status cuda_sensing_get_weights(sensing *self, spar
 __attribute__((weak)) reliht_status cuda_sensing_step(sensing *self, size_t refits);
 __attribute__((weak)) reliht_status cuda_sensing_report(sensing *self, step_report *report);
 
-__attribute__((weak)) reliht_status
-cuda_factored_create(backend *self, const factored_problem *problem, factored **out);
-__attribute__((weak)) void cuda_factored_destroy(factored *self);
-__attribute__((weak)) reliht_status cuda_factored_set_weights(factored *self, const sparse *hidden,
-                                                              const sparse *output);
-__attribute__((weak)) reliht_status cuda_factored_get_weights(factored *self, sparse *hidden,
-                                                              sparse *output);
-__attribute__((weak)) reliht_status cuda_factored_step(factored *self, batch *data,
-                                                       const factored_step_options *options);
-__attribute__((weak)) reliht_status cuda_factored_report(factored *self, factored_report *report);
+reliht_status cuda_factored_create(backend *self, const factored_problem *problem, factored **out);
+void cuda_factored_destroy(factored *self);
+reliht_status cuda_factored_set_weights(factored *self, const sparse *hidden, const sparse *output);
+reliht_status cuda_factored_get_weights(factored *self, sparse *hidden, sparse *output);
+reliht_status cuda_factored_step(factored *self, batch *data, const factored_step_options *options);
+reliht_status cuda_factored_report(factored *self, factored_report *report);
+reliht_status cuda_factored_evaluate(factored *self, batch *data, double *loss, float *gradient);
+reliht_status cuda_factored_candidates(factored *self, batch *data, size_t count, sparse *hidden,
+                                       sparse *output);
 
 __attribute__((weak)) reliht_status cuda_predict(backend *self, const reliht_model *model,
                                                  const reliht_dataset *dataset, size_t first,
