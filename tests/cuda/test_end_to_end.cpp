@@ -197,3 +197,21 @@ TEST_F(CudaEndToEnd, AutoTakesTheGpuAndSaysSo)
     EXPECT_GE(json_integer_value(json_object_get(device, "compute_major")), 8);
     EXPECT_GT(json_integer_value(json_object_get(device, "memory_bytes")), 0);
 }
+TEST_F(CudaEndToEnd, TenClassesOfImages)
+{
+    if (!have_images())
+        GTEST_SKIP() << "no images: install dataset-fashion-mnist or set RELIHT_TEST_MNIST";
+    const Words words =
+        images() + Words{"--solver",      "aiht", "--hidden", "20",   "--nnz",    "300",
+                         "--train-limit", "400",  "--batch",  "100",  "--epochs", "4",
+                         "--test-limit",  "200",  "--return", "last", "--model"};
+    Json cpu = on("cpu", words + Words{file("cpu.safetensors")});
+    Json cuda = on("cuda", words + Words{file("cuda.safetensors")});
+    // sixteen steps of Adam amplify rounding, and a sketch decides by small differences
+    EXPECT_NEAR(cuda.number("loss_final"), cpu.number("loss_final"), 0.05);
+    EXPECT_NEAR(cuda.number("test_accuracy"), cpu.number("test_accuracy"), 0.05);
+    EXPECT_GT(cuda.number("train_accuracy"), 0.5);
+    // and the same run again gives the same bits
+    on("cuda", words + Words{file("again.safetensors")});
+    EXPECT_EQ(read_file(file("cuda.safetensors")), read_file(file("again.safetensors")));
+}
