@@ -20,8 +20,8 @@ struct sensing_scratch {
 };
 
 // Column `column` of A times `vector`; every thread of the block has it.
-__device__ double drawn_dot(const device_sensing &self, uint32_t column, const double *vector,
-                            sensing_scratch &scratch)
+__device__ __forceinline__ double drawn_dot(const device_sensing &self, uint32_t column,
+                                            const double *vector, sensing_scratch &scratch)
 {
     double sum = 0;
     for (uint32_t i = 4 * threadIdx.x; i < self.measurements; i += 4 * BLOCK_THREADS) {
@@ -35,7 +35,7 @@ __device__ double drawn_dot(const device_sensing &self, uint32_t column, const d
     return block_sum(sum, scratch.sums);
 }
 
-__device__ void draw_support(const device_sensing &self)
+__device__ __forceinline__ void draw_support(const device_sensing &self)
 {
     uint32_t blocks = (self.measurements + 3) / 4;
     uint64_t work = (uint64_t)self.weights.counts[COUNT_NNZ] * blocks;
@@ -51,7 +51,7 @@ __device__ void draw_support(const device_sensing &self)
 }
 
 // |vector|^2 from the sums of squares of its blocks of rows; every thread has it.
-__device__ double total_squares(const device_sensing &self)
+__device__ __forceinline__ double total_squares(const device_sensing &self)
 {
     double total = 0;
     for (uint32_t b = 0; b * SENSING_ROWS < self.measurements; b++)
@@ -62,8 +62,9 @@ __device__ double total_squares(const device_sensing &self)
 // out <- A_S value - target (target may be NULL) and its squares by blocks of rows; a barrier of
 // the grid must follow.
 template <typename Value>
-__device__ void combine_columns(const device_sensing &self, const Value *value,
-                                const double *target, double *out, sensing_scratch &scratch)
+__device__ __forceinline__ void combine_columns(const device_sensing &self, const Value *value,
+                                                const double *target, double *out,
+                                                sensing_scratch &scratch)
 {
     static_assert(SENSING_ROWS == BLOCK_THREADS, "a thread for every row");
     uint32_t nnz = self.weights.counts[COUNT_NNZ];
@@ -85,8 +86,8 @@ __device__ void combine_columns(const device_sensing &self, const Value *value,
 }
 
 // gradient <- A_S^T residual, image <- A_S gradient; returns |gradient|^2, sets |image|^2.
-__device__ double find_gradient(grid_group &grid, const device_sensing &self, double &image_squares,
-                                sensing_scratch &scratch)
+__device__ __forceinline__ double find_gradient(grid_group &grid, const device_sensing &self,
+                                                double &image_squares, sensing_scratch &scratch)
 {
     uint32_t nnz = self.weights.counts[COUNT_NNZ];
     for (uint32_t k = blockIdx.x; k < nnz; k += gridDim.x) {
@@ -111,8 +112,8 @@ __device__ double find_gradient(grid_group &grid, const device_sensing &self, do
 }
 
 // residual <- A_S x - y; returns its square.
-__device__ double find_residual(grid_group &grid, const device_sensing &self,
-                                sensing_scratch &scratch)
+__device__ __forceinline__ double find_residual(grid_group &grid, const device_sensing &self,
+                                                sensing_scratch &scratch)
 {
     combine_columns(self, self.weights.value, self.target, self.residual, scratch);
     grid.sync();
@@ -147,8 +148,8 @@ struct sensing_source {
 };
 
 // Offers x - mu A^T r, a wave of columns at a time.
-__device__ void sweep_columns(grid_group &grid, const device_sensing &self, double step,
-                              sensing_scratch &scratch)
+__device__ __forceinline__ void sweep_columns(grid_group &grid, const device_sensing &self,
+                                              double step, sensing_scratch &scratch)
 {
     for (uint32_t first = 0; first < self.length; first += SENSING_WAVE) {
         uint32_t rest = self.length - first;
@@ -172,8 +173,9 @@ __device__ void sweep_columns(grid_group &grid, const device_sensing &self, doub
 }
 
 // One refit; `step` and `objective` are the same in every thread.
-__device__ void refit(grid_group &grid, const device_sensing &self, double &step, double &objective,
-                      double objective_chosen, uint32_t &accepted, sensing_scratch &scratch)
+__device__ __forceinline__ void refit(grid_group &grid, const device_sensing &self, double &step,
+                                      double &objective, double objective_chosen,
+                                      uint32_t &accepted, sensing_scratch &scratch)
 {
     double image_squares, squares = find_gradient(grid, self, image_squares, scratch);
     if (squares == 0)
@@ -203,7 +205,7 @@ __device__ __forceinline__ uint64_t nanoseconds()
     return now;
 }
 
-__global__ void __launch_bounds__(BLOCK_THREADS) sensing_step(device_sensing self, uint32_t refits)
+__global__ void __launch_bounds__(BLOCK_THREADS, 1) sensing_step(device_sensing self, uint32_t refits)
 {
     __shared__ sensing_scratch scratch;
     grid_group grid = cooperative_groups::this_grid();
