@@ -8,6 +8,7 @@ extern "C" {
 #include "kernels/sweep.h"
 
 #include <cmath>
+#include <cstring>
 #include <random>
 
 using cuda_arrays::Array;
@@ -244,6 +245,46 @@ TEST(CudaSweep, CandidatesAreThoseInDoublePrecision)
                     << "neuron " << i / shape.inputs << ", input " << i % shape.inputs;
             }
         }
+}
+
+TEST(CudaSweep, CandidatesDontDependOnTheNumberOfBlocks)
+{
+    PARITY_NEEDS_BACKEND();
+    for (sweep_product product : {SWEEP_TENSOR, SWEEP_PLAIN}) {
+        SweepCase shape = {"splits", 700, 20, 150, 40, DRAWN, true, false, 128};
+        std::vector<float> expected = candidates_of(Problem(shape), product);
+        for (unsigned blocks : {1u, 3u}) {
+            shape.blocks = blocks;
+            std::vector<float> found = candidates_of(Problem(shape), product);
+            ASSERT_EQ(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)), 0);
+        }
+    }
+}
+
+// A product that overflows is infinite for the neurons that its sample activates, and nothing for
+// the others, though 0 * infinity isn't a number.
+TEST(CudaSweep, OverflowConcernsActiveNeuronsOnly)
+{
+    PARITY_NEEDS_BACKEND();
+    Problem p({"overflow", 100, 9, 40, 0, DRAWN});
+    const uint32_t sample = 77, input = 4;
+    p.x[input * p.shape.samples + sample] = 1e38f;
+    p.residual[sample] = 1e3f;
+    Expected expected = oracle(p);
+    std::vector<float> found = candidates_of(p, SWEEP_TENSOR);
+    size_t infinite = 0;
+    for (uint32_t j = 0; j < p.shape.hidden; j++)
+        for (uint32_t c = 0; c < p.shape.inputs; c++) {
+            size_t i = (size_t)j * p.shape.inputs + c;
+            if (c == input && p.active(j, sample)) {
+                EXPECT_TRUE(std::isinf(found[i]));
+                infinite++;
+            } else {
+                EXPECT_NEAR(found[i], expected.candidate[i], 4e-7 * expected.scale[i]);
+            }
+        }
+    EXPECT_GT(infinite, 0u);
+    EXPECT_LT(infinite, p.shape.hidden);
 }
 
 // The best `keep` of all candidates, by sorting.
