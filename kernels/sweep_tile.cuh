@@ -165,7 +165,7 @@ __device__ __forceinline__ void stage(stage_cursor &at, uint32_t buffer)
     if (threadIdx.x < ROW_CHUNKS)
         copy_async(at.to_residual + buffer * (uint32_t)sizeof(tile_scratch::residual[0]),
                    at.residual);
-    asm volatile("cp.async.commit_group;");
+    asm volatile("cp.async.commit_group;" ::: "memory");
     at.x += STEP_SAMPLES;
     at.residual += STEP_SAMPLES;
 }
@@ -501,7 +501,7 @@ __device__ __forceinline__ void add_steps(const tile_job &job, tile_scratch &scr
 #pragma unroll 1
     for (uint32_t i = 0; i <= steps; i++) {
         uint32_t buffer = i % 2;
-        asm volatile("cp.async.wait_group 0;");
+        asm volatile("cp.async.wait_group 0;" ::: "memory");
         __syncthreads();
         word = next;
         if (i + 1 < steps) {

@@ -222,7 +222,7 @@ const SweepCase sweep_cases[] = {
     {"weights as generators", 400, 25, 300, 200, WEIGHTS, true, false, 128},
     {"weights as generators, live words", 130, 135, 300, 200, WEIGHTS, false, true},
     {"no weights to be swept", 40, 5, 10, 0, WEIGHTS},
-    {"tiny inputs", 100, 10, 12, 0, DRAWN, false, false, 64, 8, 1e-34f},
+    {"tiny inputs", 100, 10, 12, 0, DRAWN, false, false, 64, 8, 1e-37f},
 };
 
 TEST(CudaSweep, CandidatesAreThoseInDoublePrecision)
