@@ -37,7 +37,7 @@ constexpr uint32_t WARP_NEURONS = SWEEP_NEURONS / BLOCK_WARPS;
 constexpr uint32_t MASK_STRIDE = 20;
 static_assert(BLOCK_WARPS == 8, "a warp for each row of an mma fragment");
 // Of the products of the plain path, [STEP_SAMPLES, PLAIN_STRIDE].
-constexpr uint32_t PLAIN_STRIDE = SWEEP_INPUTS + 4;
+constexpr uint32_t PLAIN_STRIDE = SWEEP_INPUTS + 1;
 // Sums below this (2^-80) could have lost parts of their products.
 constexpr float SMALLEST_SUM = 8.27180613e-25f;
 
@@ -398,7 +398,7 @@ __device__ __forceinline__ void add_tensor_step(const tile_job &job, const step_
 __device__ inline void multiply_residual(tile_scratch &scratch, uint32_t buffer)
 {
     for (uint32_t i = threadIdx.x; i < SWEEP_INPUTS * STEP_SAMPLES; i += BLOCK_THREADS) {
-        uint32_t input = i % SWEEP_INPUTS, sample = i / SWEEP_INPUTS;
+        uint32_t input = i / STEP_SAMPLES, sample = i % STEP_SAMPLES;
         scratch.operands[buffer].products[sample * PLAIN_STRIDE + input] =
             scratch.x[buffer][input * STEP_SAMPLES + sample] * scratch.residual[buffer][sample];
     }
