@@ -310,7 +310,7 @@ static void split_neurons(const recovery *run, draft *net)
 reliht_status draft_grow(recovery *run, draft *net, const growth *by)
 {
     size_t live = run->neurons[0] + run->neurons[1];
-    size_t neurons = (size_t)(by->neurons * (double)live);
+    size_t neurons = (size_t)ceil(by->neurons * (double)live);
     size_t weights = (size_t)(by->weights * (double)run->nnz);
     reliht_status status = RELIHT_OK;
     if (by->split)
