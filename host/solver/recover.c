@@ -18,6 +18,7 @@
 #define SAMPLES_LEAST 5000    /* of the search */
 #define SAMPLES_PER_WEIGHT 15 /* of the search, for each weight and input */
 #define STARTS_MOST 128
+#define DRAFTS 4
 #define BETTER 0.98  /* of the objective: a step that reaches less has paid */
 #define SURPLUS 0.15 /* of s, kept by the first cut */
 
@@ -298,9 +299,9 @@ static void count_sizes(recovery *run)
 static reliht_status allocate(recovery *run)
 {
     reliht_context *context = run->context;
-    draft *const drafts[] = {&run->local, &run->trial, &run->winner, &run->before};
+    draft *const drafts[DRAFTS] = {&run->local, &run->trial, &run->winner, &run->before};
     reliht_status status = RELIHT_OK;
-    for (size_t i = 0; !status && i < sizeof drafts / sizeof *drafts; i++)
+    for (size_t i = 0; !status && i < DRAFTS; i++)
         status = draft_create(run, drafts[i]);
     if (!status)
         status = sparse_create(context, &run->packed, linear_row(2 * run->most_neurons) + 1,
@@ -328,11 +329,11 @@ static reliht_status allocate(recovery *run)
 
 static void release(recovery *run)
 {
-    draft *const drafts[] = {&run->local, &run->trial, &run->winner, &run->before};
+    draft *const drafts[DRAFTS] = {&run->local, &run->trial, &run->winner, &run->before};
     void *const arrays[] = {run->gradients, run->atoms,  run->starts, run->norms,
                             run->owner,     run->turned, run->dense,  run->marked};
     unload(run);
-    for (size_t i = 0; i < sizeof drafts / sizeof *drafts; i++)
+    for (size_t i = 0; i < DRAFTS; i++)
         draft_destroy(run, drafts[i]);
     sparse_destroy(run->context, &run->packed);
     sparse_destroy(run->context, &run->tile);
