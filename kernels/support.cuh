@@ -4,7 +4,7 @@
 // and the vector operations between them, by all blocks of a cooperative launch.
 //
 // Order of sums, which depends on shapes alone: forward, entries in eight equal shares, one a warp,
-// in float within a neuron and in double across; adjoint, 32 samples a lane and a tree over lanes
+// eight at a time in float and in double across; adjoint, 32 samples a lane and a tree over lanes
 // in float, spans of SUPPORT_SPAN samples in double; squares over samples and entries in double.
 //
 // All functions are called by all threads of the grid; who reads what another one wrote passes a
@@ -58,28 +58,63 @@ __device__ inline void support_owners(const device_sparse &support, uint32_t *ow
             owner[k] = j;
 }
 
+// Lane l has bit l of the words of all lanes: bit w is that of lane w. (Warren, Hacker's Delight,
+// section 7-3: halves of ever smaller squares change places.)
+__device__ __forceinline__ uint32_t transposed(uint32_t own)
+{
+    uint32_t low = 0x0000ffffu;
+#pragma unroll
+    for (uint32_t d = WARP / 2; d; d /= 2, low ^= low << d) {
+        uint32_t other = __shfl_xor_sync(ALL_LANES, own, d);
+        own = lane_index() & d ? (own & ~low) | (other & ~low) >> d
+                               : (own & low) | (other & low) << d;
+    }
+    return own;
+}
+
 // ---------------------------------------------------------------- forward
 
-// Share of one warp of the entries, for the samples of one word.
+// Entries that are added up in float.
+constexpr uint32_t FORWARD_RUN = 8;
+
+// An entry of the support as forward() needs it: sign_j value and the pattern of its neuron.
+struct forward_entry {
+    uint32_t column, bits;
+    float value;
+};
+
+__device__ __forceinline__ forward_entry entry_at(const support_view &self, const float *value,
+                                                  uint32_t k, uint32_t word)
+{
+    uint32_t j = self.owner[k];
+    return {self.support.column[k], self.patterns[(size_t)j * self.words + word],
+            neuron_sign(self.mixed, self.support.row[j]) * value[k]};
+}
+
+// Share of one warp of the entries, for the samples of one word. Every lane reads an entry and
+// hands it to the others.
 __device__ inline double forward_share(const support_view &self, const float *value, uint32_t word)
 {
     uint32_t first = (uint32_t)((uint64_t)self.nnz * warp_index() / BLOCK_WARPS);
     uint32_t last = (uint32_t)((uint64_t)self.nnz * (warp_index() + 1) / BLOCK_WARPS);
-    const float *x = self.x + word * WARP + lane_index();
+    const float *x = self.x + (size_t)word * WARP + lane_index();
     double sum = 0;
-    if (first == last)
-        return sum;
-    for (uint32_t j = self.owner[first]; first < last; j++) {
-        uint32_t end = min(last, self.support.start[j + 1]);
-        uint32_t bits = self.patterns[(size_t)j * self.words + word];
-        float z = 0;
-        if (bits)
-#pragma unroll 4
-            for (uint32_t k = first; k < end; k++)
-                z = fmaf(value[k], x[(size_t)self.support.column[k] * self.stride], z);
-        if (bits >> lane_index() & 1)
-            sum += (double)(neuron_sign(self.mixed, self.support.row[j]) * z);
-        first = end;
+    for (; first < last; first += WARP) {
+        forward_entry own = {};
+        if (lane_index() < last - first)
+            own = entry_at(self, value, first + lane_index(), word);
+        uint32_t active = transposed(own.bits);
+        for (uint32_t i = 0; i < min(WARP, last - first);
+             i += FORWARD_RUN, active >>= FORWARD_RUN) {
+            float z = 0;
+#pragma unroll
+            for (uint32_t q = 0; q < FORWARD_RUN; q++) {
+                uint32_t column = __shfl_sync(ALL_LANES, own.column, i + q);
+                float factor = __shfl_sync(ALL_LANES, own.value, i + q);
+                z = fmaf(active >> q & 1 ? factor : 0.0f, x[(size_t)column * self.stride], z);
+            }
+            sum += (double)z;
+        }
     }
     return sum;
 }
@@ -175,12 +210,13 @@ __device__ inline float adjoint_span(const float *x, const float *r, const uint3
     uint32_t own = lane_index() < words ? bits[lane_index()] : 0;
     float sum = 0;
     if (__any_sync(ALL_LANES, own != 0)) {
+        uint32_t active = transposed(own);
+        x += lane_index();
+        r += lane_index();
 #pragma unroll 8
-        for (uint32_t w = 0; w < words; w++) {
-            uint32_t word = __shfl_sync(ALL_LANES, own, w);
-            uint32_t i = w * WARP + lane_index();
-            if (word >> lane_index() & 1)
-                sum = fmaf(r[i], x[i], sum);
+        for (uint32_t w = 0; w < words; w++, x += WARP, r += WARP, active >>= 1) {
+            uint32_t mask = 0u - (active & 1);
+            sum = fmaf(__uint_as_float(__float_as_uint(*r) & mask), *x, sum);
         }
     }
     return warp_sum(sum);
