@@ -349,6 +349,8 @@ TEST_F(SweepCommand, GoesOnAfterAKill)
     ASSERT_EQ(after.size(), 4u); // every cell once
     for (size_t i = 0; i < before.size(); i++)
         EXPECT_EQ(after[i], before[i]);
+    EXPECT_EQ(run(slow(samples)).status, 0); // nothing is left to do, and every line can be read
+    EXPECT_EQ(lines_of(record()), after);
     std::vector<Row> continued = read_csv(out + "/results.csv");
     fs::remove_all(out);
     ASSERT_EQ(run(slow(samples)).status, 0);
@@ -358,6 +360,20 @@ TEST_F(SweepCommand, GoesOnAfterAKill)
         for (const char *key : {"method", "hidden", "nnz", "seed", "psnr_db", "epochs"})
             EXPECT_EQ(continued[i][key], whole[i][key]) << key;
     }
+}
+
+TEST_F(SweepCommand, CellsEndWithTheirSweep)
+{
+    const std::string samples = "12353";
+    Words words = slow(samples);
+    words.insert(words.end(), {"--epochs", "100000"}); // minutes
+    pid_t sweep = start(words);
+    const std::string end(1, '\0'); // of a word; the sweep's own command line has no --quiet
+    ASSERT_TRUE(
+        wait_for([&] { return process_with("--quiet" + end + "--samples" + end + samples); }));
+    kill(sweep, SIGKILL);
+    finish(sweep);
+    EXPECT_TRUE(wait_for([&] { return !process_with(samples); }));
 }
 
 TEST_F(SweepCommand, InterruptedItTellsWhatItHas)
