@@ -609,10 +609,6 @@ reliht_status reliht_prune(reliht_context *context, const reliht_dataset *datase
     for (size_t t = 0; t < options->targets; t++)
         models[t] = NULL;
     reliht_status status = check_options(context, dataset, options);
-    if (!status && !context->backend->operations->dense_create)
-        status = fail(context, RELIHT_UNSUPPORTED,
-                      "the %s backend has no dense networks; choose the CPU",
-                      context->backend->operations->name);
     if (!status && !results)
         status = gate_allocate(context, MEMORY_workspace, options->targets, sizeof *own_results,
                                "results of targets", &own_results);

@@ -174,6 +174,18 @@ TEST_F(CudaEndToEnd, SmallImage)
     expect_same_weights(file("cpu.safetensors"), file("cuda.safetensors"), 1e-3);
 }
 
+TEST_F(CudaEndToEnd, Pruning)
+{
+    const Words words = {"prune",    "planted", "--samples", "200", "--inputs", "8",
+                         "--hidden", "6",       "--nnz",     "9",   "--epochs", "3",
+                         "--batch",  "100",     "--seed",    "4",   "--model"};
+    Json cpu = on("cpu", words + Words{file("cpu.safetensors")});
+    Json cuda = on("cuda", words + Words{file("cuda.safetensors")});
+    EXPECT_EQ(cuda.number("nnz_used"), 9);
+    EXPECT_NEAR(cuda.number("psnr_db"), cpu.number("psnr_db"), 0.01);
+    expect_same_weights(file("cpu.safetensors"), file("cuda.safetensors"), 1e-4);
+}
+
 TEST_F(CudaEndToEnd, Sensing)
 {
     const Words words = {"sense", "--length", "200", "--measurements", "80", "--nnz",

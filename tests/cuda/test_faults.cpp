@@ -241,6 +241,53 @@ TEST(CudaFaults, Batches)
             });
 }
 
+TEST(CudaFaults, Dense)
+{
+    fail_each_call([](reliht_context *context) {
+        const backend_operations &on = *context->backend->operations;
+        Data data(context, 20, 5, ELEMENT_FLOAT, 2);
+        dense_problem problem = {};
+        problem.inputs = 5;
+        problem.layers = 1;
+        problem.hidden[0] = 3;
+        problem.outputs = 2;
+        problem.samples = 20;
+        problem.learning_rate = 1e-3;
+        problem.epsilon = 1e-8;
+        batch *rows = nullptr;
+        dense_network *self = nullptr;
+        sparse weights[2] = {};
+        reliht_status status = on.batch_create(context->backend, &data.set, false, 20, &rows);
+        if (!status)
+            status = on.batch_load(rows, nullptr, 20);
+        if (!status)
+            status = on.dense_create(context->backend, &problem, &self);
+        if (!status)
+            status = sparse_create(context, &weights[0], 3, 5, 15);
+        if (!status)
+            status = sparse_create(context, &weights[1], 3, 2, 6);
+        if (!status)
+            status = on.dense_step(self, rows);
+        dense_report report;
+        if (!status)
+            status = on.dense_report(self, &report);
+        if (!status)
+            status = on.dense_prune(self, 9);
+        if (!status)
+            status = on.dense_rewind(self);
+        float outputs[40];
+        if (!status)
+            status = on.dense_predict(self, rows, outputs);
+        if (!status)
+            status = on.dense_get_weights(self, weights);
+        on.dense_destroy(self);
+        on.batch_destroy(rows);
+        sparse_destroy(context, &weights[0]);
+        sparse_destroy(context, &weights[1]);
+        return status;
+    });
+}
+
 TEST(CudaFaults, Factored)
 {
     for (reliht_importance importance :

@@ -2,6 +2,7 @@
  * are left; how it begins and what is read from it. Steps are in dense_step.c, pruning in
  * dense_prune.c. */
 #include "backend/cpu/dense.h"
+#include "backend/dense_rules.h"
 
 #include <math.h>
 
@@ -10,7 +11,6 @@
 #define TILE_COLUMNS 256u
 #define TILES_ENOUGH 16u   /* fewer: the samples are cut too */
 #define PIECE_SAMPLES 512u /* at least, of such a piece */
-#define WEIGHTS_MAXIMUM (UINT64_C(1) << 44)
 
 static size_t divide_up(size_t a, size_t b)
 {
@@ -30,10 +30,8 @@ static reliht_status lay_out(dense_network *self, size_t *partials)
         matrix->columns = last ? problem->outputs : columns;
         columns = matrix->rows + problem->bias;
         size_t size = matrix->rows * matrix->columns;
-        if (matrix->rows >= RELIHT_MAX_DIMENSION || size > WEIGHTS_MAXIMUM)
-            return fail(dense_context(self), RELIHT_MEMORY,
-                        "a dense layer of %zu x %zu weights is more than memory", matrix->rows,
-                        matrix->columns);
+        if (matrix->rows >= RELIHT_MAX_DIMENSION || size > DENSE_WEIGHTS_MAXIMUM)
+            return dense_too_large(dense_context(self), matrix->rows, matrix->columns);
         matrix->offset = self->weights;
         self->weights += size;
         matrix->row_tiles = divide_up(matrix->rows, TILE_ROWS);
@@ -168,12 +166,8 @@ reliht_status dense_not_finite(const dense_network *self, size_t at)
     size_t l = 0;
     while (l < self->problem.layers && at >= self->matrix[l + 1].offset)
         l++;
-    size_t place = at - self->matrix[l].offset, columns = self->matrix[l].columns;
-    return fail(
-        dense_context(self), RELIHT_NUMERIC,
-        "the weight of neuron %zu, %s %zu, layer %zu is not finite: a smaller learning rate "
-        "or inputs and targets of smaller magnitude would keep it so",
-        place / columns, l == self->problem.layers ? "output" : "input", place % columns, l);
+    return dense_weight_not_finite(dense_context(self), &self->problem, l, self->matrix[l].columns,
+                                   at - self->matrix[l].offset);
 }
 
 reliht_status cpu_dense_get_weights(dense_network *self, sparse *matrices)

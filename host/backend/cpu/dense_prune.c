@@ -3,6 +3,7 @@
  * t the K-th largest magnitude, found digit by digit of its bits (three passes). The choice does
  * not depend on threads; it costs as much as a few samples do. */
 #include "backend/cpu/dense.h"
+#include "backend/dense_rules.h"
 #include "core/selector.h"
 
 /* The digits of 31 bits, the upper one first. */
@@ -53,8 +54,7 @@ static reliht_status check_finite(const dense_network *self)
 reliht_status cpu_dense_prune(dense_network *self, size_t keep)
 {
     if (keep < 1 || keep > self->kept)
-        return fail(dense_context(self), RELIHT_ARGUMENT,
-                    "%zu weights cannot be kept of the %zu that are left", keep, self->kept);
+        return dense_cannot_keep(dense_context(self), keep, self->kept);
     reliht_status status = check_finite(self);
     if (status)
         return status;

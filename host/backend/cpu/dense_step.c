@@ -8,6 +8,7 @@
  * piece is one sgemm of OpenBLAS on one thread: the same bits for any number of threads on
  * processors for which OpenBLAS has the same kernels. */
 #include "backend/cpu/dense.h"
+#include "backend/dense_rules.h"
 
 #include <cblas.h>
 #include <float.h>
@@ -306,10 +307,7 @@ reliht_status cpu_dense_step(dense_network *self, batch *data)
     }
     give_blas(blas);
     if (!usable)
-        return fail(
-            dense_context(self), RELIHT_NUMERIC,
-            "the loss of a batch is not a finite float: a smaller learning rate or inputs and "
-            "targets of smaller magnitude would keep it so");
+        return dense_loss_not_finite(dense_context(self));
     return RELIHT_OK;
 }
 

@@ -185,6 +185,15 @@ reliht_status cuda_factored_evaluate(factored *self, batch *data, double *loss, 
 reliht_status cuda_factored_candidates(factored *self, batch *data, size_t count, sparse *hidden,
                                        sparse *output);
 
+reliht_status cuda_dense_create(backend *self, const dense_problem *problem, dense_network **out);
+void cuda_dense_destroy(dense_network *self);
+reliht_status cuda_dense_step(dense_network *self, batch *data);
+reliht_status cuda_dense_prune(dense_network *self, size_t keep);
+reliht_status cuda_dense_rewind(dense_network *self);
+reliht_status cuda_dense_predict(dense_network *self, batch *data, float *outputs);
+reliht_status cuda_dense_get_weights(dense_network *self, sparse *matrices);
+reliht_status cuda_dense_report(dense_network *self, dense_report *report);
+
 __attribute__((weak)) reliht_status cuda_predict(backend *self, const reliht_model *model,
                                                  const reliht_dataset *dataset, size_t first,
                                                  size_t count, float *outputs);
