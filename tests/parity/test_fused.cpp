@@ -364,6 +364,32 @@ TEST(ParityFused, TiesGoToTheLowerNeuron)
     EXPECT_EQ(run.matrix.row[6], 6u);
 }
 
+// A step size that fits a small input alone is far too long for the others: eleven halvings don't
+// help, and the refit goes back to what was chosen; the next one begins with the shorter step.
+TEST(ParityFused, RefitsThatFailAreUndone)
+{
+    PARITY_NEEDS_BACKEND();
+    Case c({120, 4, 3, 4});
+    for (size_t i = 0; i < 120; i++)
+        c.problem.x[i * 4] = (float)(1e-3 * c.problem.x[i * 4]);
+    Vector w(12);
+    w[0] = 1;
+    for (size_t refits : {1u, 6u}) {
+        Model run(c);
+        run.set(w);
+        c.problem.refits = refits;
+        oracle::Step expected = oracle::step(c.problem, c.generators, w);
+        step_report report = run.step(PATTERNS_DRAWN, refits);
+        expect_close(run.get(), expected.weights, 1e-3, "weights");
+        EXPECT_NEAR(report.objective_after, expected.after, 1e-3 * expected.after);
+        if (refits == 1) {
+            EXPECT_EQ(report.refits, 0u);
+            EXPECT_EQ(report.objective_after, report.objective_chosen);
+            expect_close(run.get(), expected.chosen, 1e-4, "chosen");
+        }
+    }
+}
+
 // A whole run, with patterns that follow the weights.
 TEST(ParityFused, SequentialRunAgreesWithTheOracle)
 {
