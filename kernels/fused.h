@@ -13,7 +13,8 @@ extern "C" {
 /* Phases of a launch, which run in this order (backend.h: fused_begin and so on). */
 enum { FUSED_BEGIN = 1, FUSED_SWEEP = 2, FUSED_REFIT = 4, FUSED_SOLVE = 8, FUSED_PRODUCT = 16 };
 
-/* What a launch is to do. It lies in device memory, so that one captured graph serves all. */
+/* What a launch is to do. It lies in device memory, so that one captured graph serves every step on
+ * a batch with one source of patterns. */
 typedef struct fused_request {
     uint32_t phases;
     uint32_t refits;
@@ -59,7 +60,7 @@ typedef struct device_fused {
     float *direction;   /* [s] of a solve; of a product, the values */
     double *entry_sums; /* [pieces of s] squares over entries; twice, */
     double *length_sums;
-    float *partial;         /* [spans of n, partial_entries] */
+    float *partial;         /* [spans of n, entries of the support or of gradient_rows neurons] */
     float *residual;        /* [n] */
     float *residual_chosen; /* [n] at `chosen` */
     float *image;           /* [n] A g; of a product, A v - y */
