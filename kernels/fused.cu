@@ -12,6 +12,7 @@
 #include "kernels/launch.cuh"
 #include "kernels/select.cuh"
 #include "kernels/support.cuh"
+#include "kernels/screen.cuh"
 #include "kernels/sweep.cuh"
 
 namespace reliht
@@ -221,16 +222,44 @@ __device__ void gradient_rows(const fused_run &run, const Neurons &neuron_at, ui
     run.grid.sync();
 }
 
+// Offers the candidates of all neurons in question; with screening of those with weights, then of
+// the others that aren't left out. Returns how many were swept.
+__device__ uint32_t offer_neurons(const fused_run &run)
+{
+    const device_fused &self = run.self;
+    const screen_view view = {run.grid,    self.screen,     self.sweep,        run.data,
+                              self.select, self.image_sums, run.shared.support};
+    const uint32_t live = self.sweep.weights.counts[COUNT_LIVE];
+    sweep_part part = whole_sweep(self.sweep);
+    bool more = self.screen.kind != SCREEN_NONE && !self.sweep.generators.use_weights;
+    if (more) {
+        part.facts = screen_begin(view, run.shared.state.objective_before);
+        part.end = live;
+        part.bound = self.screen.bound;
+    }
+    for (;;) {
+        sweep_run(run.grid, self.sweep, part, run.shared.tiles,
+                  [&](const sweep_candidates &candidates) {
+                      select_offer_wave(run.grid, self.select, candidates, run.shared.select);
+                  });
+        if (!more)
+            return part.end;
+        select_cut(run.grid, self.select, run.shared.select);
+        const screen_rest rest = screen_decide(view, part.facts);
+        part.first = live;
+        part.end = live + rest.count;
+        part.list = rest.list;
+        more = false;
+    }
+}
+
 __device__ bool sweep(const fused_run &run)
 {
     const device_fused &self = run.self;
-    const device_generators &generators = self.sweep.generators;
     update(run, [](fused_scalars &state) { state.sweep_time = nanoseconds(); });
     select_reset(self.select);
     run.grid.sync();
-    sweep_run(run.grid, self.sweep, run.shared.tiles, [&](const sweep_candidates &candidates) {
-        select_offer_wave(run.grid, self.select, candidates, run.shared.select);
-    });
+    const uint32_t swept = offer_neurons(run);
     uint64_t invalid = self.select.scalars->invalid;
     if (invalid != SELECT_VALID)
         return fails(run, FUSED_WEIGHT_INFINITE, invalid);
@@ -244,8 +273,7 @@ __device__ bool sweep(const fused_run &run)
     copy_floats(self.residual_chosen, self.residual, run.data.stride);
     update(run, [&](fused_scalars &state) {
         state.objective_chosen = state.objective_after = objective;
-        state.swept =
-            generators.use_weights ? generators.weights.counts[COUNT_LIVE] : generators.hidden;
+        state.swept = swept;
     });
     return true;
 }

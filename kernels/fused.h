@@ -44,6 +44,24 @@ typedef struct fused_scalars {
     uint32_t swept; /* neurons */
 } fused_scalars;
 
+/* Screening of sweeps over drawn generators (host/backend/cpu/screen.h). */
+enum { SCREEN_NONE, SCREEN_MEMORYLESS, SCREEN_HISTORY };
+
+typedef struct screen_state {
+    double path, largest; /* P; the largest |r| so far */
+    uint64_t column;      /* bits of C^2 */
+    uint32_t swept;       /* there was a sweep */
+    uint32_t listed;      /* neurons without weights that are not left out */
+} screen_state;
+
+typedef struct device_screen {
+    uint32_t kind;
+    screen_state *state;
+    float *bound;    /* [hidden] G_j - C P, huge before a first sweep; with history, as the rest */
+    float *residual; /* [n] of the last sweep */
+    uint32_t *list;  /* [hidden] neurons that are not left out */
+} device_screen;
+
 /* All in device memory. Capacities: s entries, n samples of the largest batch, both the problem's.
  */
 typedef struct device_fused {
@@ -53,6 +71,7 @@ typedef struct device_fused {
      * the step began with), step size (scalars->step), workspace. */
     device_sweep sweep;
     device_select select;
+    device_screen screen;
     uint32_t *owner;    /* [s] place of an entry's row among the live ones */
     float *chosen;      /* [s] values after the sweep, for refits that fail */
     float *gradient;    /* [s] on the support */

@@ -205,7 +205,8 @@ __device__ __forceinline__ uint64_t nanoseconds()
     return now;
 }
 
-__global__ void __launch_bounds__(BLOCK_THREADS, 1) sensing_step(device_sensing self, uint32_t refits)
+__global__ void __launch_bounds__(BLOCK_THREADS, 1)
+    sensing_step(device_sensing self, uint32_t refits)
 {
     __shared__ sensing_scratch scratch;
     grid_group grid = cooperative_groups::this_grid();

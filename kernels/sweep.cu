@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS) sweep_dump(device_sweep self, f
 {
     grid_group grid = cooperative_groups::this_grid();
     sweep_scratch &scratch = *(sweep_scratch *)sweep_shared;
-    sweep_run(grid, self, scratch, [&](const sweep_candidates &candidates) {
+    sweep_run(grid, self, whole_sweep(self), scratch, [&](const sweep_candidates &candidates) {
         for (uint32_t piece = blockIdx.x; piece < candidates.pieces(); piece += gridDim.x)
             for (uint32_t i = threadIdx.x; i < candidates.entries(); i += BLOCK_THREADS) {
                 float value = candidates.value(piece, i);
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS)
     __shared__ select_scratch selection;
     select_reset(select);
     grid.sync();
-    sweep_run(grid, self, scratch, [&](const sweep_candidates &candidates) {
+    sweep_run(grid, self, whole_sweep(self), scratch, [&](const sweep_candidates &candidates) {
         select_offer_wave(grid, select, candidates, selection);
     });
     select_finish(grid, select, out, selection);

@@ -8,6 +8,7 @@
 #ifndef RELIHT_KERNELS_SWEEP_CUH
 #define RELIHT_KERNELS_SWEEP_CUH
 
+#include "backend/screen_rules.h"
 #include "kernels/sweep_tile.cuh"
 
 namespace reliht
@@ -23,14 +24,25 @@ union sweep_scratch {
 
 // What stays the same in a sweep.
 struct sweep_shape {
-    uint32_t neurons, live; // in question; with weights
+    uint32_t neurons, live; // end of the positions in question; with weights
+    uint32_t first;         // of the positions
     uint32_t neuron_tiles, input_tiles;
     uint32_t splits, split_samples; // samples of a split, but the last
     uint32_t wave_tiles;            // tiles of a wave
     bool use_words;                 // patterns of neurons without stored words are in memory
 };
 
-__device__ inline sweep_shape shape_of(const device_sweep &self)
+// Which neurons a sweep takes: positions first .. end - 1, where the neurons without weights are
+// those of a list, or all of them. What splits the samples is the number of all neurons, so that no
+// sum depends on the part.
+struct sweep_part {
+    uint32_t first, end;
+    const uint32_t *list; // or NULL
+    float *bound;         // [hidden] raised by the gradients of every neuron, or NULL
+    screen_facts facts;   // with bounds
+};
+
+__device__ inline sweep_shape shape_of(const device_sweep &self, const sweep_part &part)
 {
     const device_generators &source = self.generators;
     sweep_shape shape;
@@ -53,15 +65,20 @@ __device__ inline sweep_shape shape_of(const device_sweep &self)
     if (wave > shape.input_tiles)
         wave -= wave % shape.input_tiles;
     shape.wave_tiles = wave;
+    shape.first = part.first;
+    shape.neurons = part.end;
+    shape.neuron_tiles = divide_up(part.end - part.first, SWEEP_NEURONS);
     return shape;
 }
 
 // Neuron number `position` of the order.
 __device__ __forceinline__ uint32_t neuron_at(const device_sparse &weights, uint32_t live,
-                                              uint32_t position)
+                                              const uint32_t *list, uint32_t position)
 {
     if (position < live)
         return weights.row[position];
+    if (list)
+        return list[position - live];
     // the (position - live)-th that is no row: row[i] - i of those before it don't reach it
     uint32_t wanted = position - live, first = 0, last = live;
     while (first < last) {
@@ -79,12 +96,18 @@ __device__ __forceinline__ uint32_t neuron_at(const device_sparse &weights, uint
 struct sweep_wave {
     const device_sweep &self;
     const sweep_shape &shape;
+    const sweep_part &part;
     uint64_t first_tile;
     uint32_t tiles;
 
     __device__ uint32_t first_neuron(uint32_t tile) const
     {
-        return (uint32_t)((first_tile + tile) / shape.input_tiles) * SWEEP_NEURONS;
+        return shape.first + (uint32_t)((first_tile + tile) / shape.input_tiles) * SWEEP_NEURONS;
+    }
+
+    __device__ uint32_t neuron(uint32_t position) const
+    {
+        return neuron_at(self.weights, shape.live, part.list, position);
     }
 
     __device__ uint32_t first_input(uint32_t tile) const
@@ -132,9 +155,7 @@ __device__ inline bool find_tile_generators(const sweep_wave &wave, uint32_t til
             if (words_of(wave, position))
                 h.kind = GENERATOR_STORED;
             else
-                h = find_generator(wave.self.generators,
-                                   neuron_at(wave.self.weights, wave.shape.live, position),
-                                   drawn_place);
+                h = find_generator(wave.self.generators, wave.neuron(position), drawn_place);
         }
         put_generator(scratch.generator[threadIdx.x], h);
         drawn = h.kind == GENERATOR_DRAWN;
@@ -202,7 +223,7 @@ struct sweep_candidates {
 
     __device__ void place(uint32_t piece, uint32_t i, uint32_t &row, uint32_t &column) const
     {
-        row = neuron_at(wave.self.weights, wave.shape.live, position(piece, i));
+        row = wave.neuron(position(piece, i));
         column = wave.first_input(piece / TILE_PIECES) + i % SWEEP_INPUTS;
     }
 };
@@ -227,6 +248,23 @@ __device__ __forceinline__ float4 weights_at(const sweep_wave &wave, uint32_t po
     return w;
 }
 
+// Raises the bound of a neuron by its gradients, of which each lane of the warp has four.
+__device__ __forceinline__ void raise_bound(const sweep_part &part, uint32_t neuron, float4 sum)
+{
+    // bits of magnitudes are ordered as these, and NaN is above all
+    unsigned x = __float_as_uint(sum.x) & 0x7fffffffu, y = __float_as_uint(sum.y) & 0x7fffffffu;
+    unsigned z = __float_as_uint(sum.z) & 0x7fffffffu, w = __float_as_uint(sum.w) & 0x7fffffffu;
+    unsigned largest = __reduce_max_sync(ALL_LANES, max(max(x, y), max(z, w)));
+    if (lane_index() != 0)
+        return;
+    float bound = screen_bound(&part.facts, __uint_as_float(largest)) + 0.0f; // no -0
+    // floats of one sign are ordered as integers, those below zero the other way
+    if (bound >= 0)
+        atomicMax((int *)&part.bound[neuron], __float_as_int(bound));
+    else
+        atomicMin((unsigned *)&part.bound[neuron], __float_as_uint(bound));
+}
+
 // Candidates of the pieces that select_offer_wave deals to this block, in place of the first
 // split's sums. No neuron or input: zero already.
 __device__ inline void step_candidates(const sweep_candidates &candidates)
@@ -247,7 +285,9 @@ __device__ inline void step_candidates(const sweep_candidates &candidates)
             sum.z += at->z;
             sum.w += at->w;
         }
-        uint32_t neuron = neuron_at(wave.self.weights, wave.shape.live, position);
+        uint32_t neuron = wave.neuron(position);
+        if (wave.part.bound)
+            raise_bound(wave.part, neuron, sum);
         float scale = wave.self.mixed && neuron % 2 ? step : -step;
         float4 w = weights_at(wave, position, wave.first_input(tile));
         *first = make_float4(__fmaf_rn(scale, sum.x, w.x), __fmaf_rn(scale, sum.y, w.y),
@@ -260,20 +300,19 @@ __device__ inline void step_candidates(const sweep_candidates &candidates)
 // grid and read a piece in the block that select_offer_wave deals it to. Begins after a barrier of
 // the grid.
 template <typename Offer>
-__device__ void sweep_run(grid_group &grid, const device_sweep &self, sweep_scratch &scratch,
-                          const Offer &offer)
+__device__ void sweep_run(grid_group &grid, const device_sweep &self, const sweep_part &part,
+                          sweep_scratch &scratch, const Offer &offer)
 {
-    const sweep_shape shape = shape_of(self);
+    const sweep_shape shape = shape_of(self, part);
     uint64_t tiles = (uint64_t)shape.neuron_tiles * shape.input_tiles;
     for (uint64_t first = 0; first < tiles; first += shape.wave_tiles) {
-        const sweep_wave wave = {self, shape, first,
+        const sweep_wave wave = {self, shape, part, first,
                                  tiles - first < shape.wave_tiles ? (uint32_t)(tiles - first)
                                                                   : shape.wave_tiles};
         uint32_t worded = wave.first_worded(), last = wave.last_neuron();
         if (shape.use_words && worded < last) {
             store_patterns(
-                self.generators, *self.batch,
-                [&](uint32_t i) { return neuron_at(self.weights, shape.live, worded + i); },
+                self.generators, *self.batch, [&](uint32_t i) { return wave.neuron(worded + i); },
                 last - worded, self.words, scratch.patterns);
             grid.sync();
         }
@@ -284,6 +323,13 @@ __device__ void sweep_run(grid_group &grid, const device_sweep &self, sweep_scra
         step_candidates(candidates);
         offer(candidates);
     }
+}
+
+// All neurons in question.
+__device__ inline sweep_part whole_sweep(const device_sweep &self)
+{
+    uint32_t live = self.weights.counts[COUNT_LIVE];
+    return {0, self.generators.use_weights ? live : self.generators.hidden, nullptr, nullptr, {}};
 }
 
 } // namespace reliht

@@ -3,9 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Bounds are rounded up by this much wherever they are computed in double. */
-#define SAFE (1 + 1e-9)
-
 /* A chain of at most 150 additions and one product for a span of samples, then one addition a span:
  * generous for the order of sweep.c. */
 #define ROUNDINGS 150.0
@@ -53,7 +50,7 @@ static double longest_column(const batch *data)
         double squares = squares_of(data->x + (size_t)c * data->stride, data->samples);
         longest = squares > longest || isnan(squares) ? squares : longest;
     }
-    return sqrt(longest) * SAFE;
+    return sqrt(longest) * SCREEN_SAFE;
 }
 
 static double distance(const float *a, const float *b, size_t count)
@@ -63,21 +60,21 @@ static double distance(const float *a, const float *b, size_t count)
         double difference = (double)a[i] - (double)b[i];
         sum += difference * difference;
     }
-    return sqrt(sum) * SAFE;
+    return sqrt(sum) * SCREEN_SAFE;
 }
 
 void screen_begin(screen *self, const batch *data, const float *residual, double squares)
 {
     size_t samples = data->samples;
+    screen_facts *facts = &self->facts;
     if (!self->bound || !self->swept)
-        self->column = longest_column(data);
-    self->norm = sqrt(squares) * (1 + 1e-6); /* `squares` is a sum of float sums */
-    self->largest = self->norm > self->largest ? self->norm : self->largest;
-    double roundings = ROUNDINGS + (double)samples / SPAN_SAMPLES;
-    self->gamma = 1.1 * roundings * 0x1p-24;
+        facts->column = longest_column(data);
+    facts->norm = sqrt(squares) * (1 + 1e-6); /* `squares` is a sum of float sums */
+    facts->largest = facts->norm > facts->largest ? facts->norm : facts->largest;
+    facts->gamma = screen_gamma(ROUNDINGS + (double)samples / SPAN_SAMPLES);
     if (self->bound) {
         if (self->swept)
-            self->path = (self->path + distance(residual, self->residual, samples)) * SAFE;
+            facts->path = (facts->path + distance(residual, self->residual, samples)) * SCREEN_SAFE;
         memcpy(self->residual, residual, samples * sizeof *residual);
     }
     self->swept = true;
@@ -89,15 +86,8 @@ void screen_decide(screen *self, float step_size, uint32_t threshold, size_t sam
 {
     float theta;
     memcpy(&theta, &threshold, sizeof theta);
-    double eta = (double)step_size * (1 + 0x1p-22); /* the product is rounded, too */
-    /* what sums lose where products are smaller than the smallest float */
-    double lost = (double)samples * 1e-44 * (eta + 1) + 1e-44;
-    double now = eta * self->column * self->norm * (1 + self->gamma) * SAFE + lost;
-    self->all = now < (double)theta;
-    double slack = 2 * eta * self->gamma * self->column * self->largest * SAFE + lost;
-    double reach = self->column * self->path;
-    self->limit = ((double)theta - slack) / eta - reach;
-    self->limit -= 1e-12 * ((double)theta / eta + reach);
+    self->all = screen_all(&self->facts, step_size, theta, (double)samples);
+    self->limit = screen_limit(&self->facts, step_size, theta, (double)samples);
 }
 
 void screen_forget(screen *self, const uint32_t *neurons, size_t count)
@@ -115,9 +105,7 @@ void screen_raise(screen *self, uint32_t neuron, const float *gradient, size_t c
         float magnitude = fabsf(gradient[c]);
         largest = magnitude <= largest ? largest : magnitude; /* NaN gets through */
     }
-    float bound = nextafterf((float)((double)largest - self->column * self->path), INFINITY);
-    if (isnan(bound))
-        bound = INFINITY;
+    float bound = screen_bound(&self->facts, largest);
     float *place = &self->bound[neuron], seen;
     __atomic_load(place, &seen, __ATOMIC_RELAXED);
     while (bound > seen && !__atomic_compare_exchange(place, &seen, &bound, true, __ATOMIC_RELAXED,

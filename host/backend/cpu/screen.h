@@ -14,18 +14,15 @@
 #define RELIHT_BACKEND_CPU_SCREEN_H
 
 #include "backend/cpu/cpu.h"
+#include "backend/screen_rules.h"
 
 typedef struct screen {
     float *bound;    /* [hidden] b_j, rounded up; infinite before a first sweep; NULL: no history */
     float *residual; /* [stride] of the last sweep; with history */
     bool swept;      /* there was one */
-    double path;     /* P */
-    double column;   /* C */
-    double norm;     /* |r| now */
-    double largest;  /* ... and at most so far */
-    double gamma;    /* relative rounding of a computed sum, to C |r| */
-    double limit;    /* of the sweep at hand: neurons with b_j below it are left out */
-    bool all;        /* all of them are */
+    screen_facts facts;
+    double limit; /* of the sweep at hand: neurons with b_j below it are left out */
+    bool all;     /* all of them are */
 } screen;
 
 /* `history`: every sweep sees the same batch and generators. */

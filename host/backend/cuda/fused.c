@@ -129,6 +129,27 @@ static void want_sweep(fused *self)
                                sizeof *sweep->words, &sweep->words);
 }
 
+/* Bounds of neurons that were never swept are huge: bytes 0x7f make 3.4e38. */
+#define BOUND_BYTES 0x7f
+
+static void want_screen(fused *self)
+{
+    device_block *memory = &self->memory;
+    device_screen *screen = &self->device.screen;
+    const fused_problem *problem = &self->problem;
+    if (problem->screening == SCREENING_NONE)
+        return;
+    screen->kind = SCREEN_MEMORYLESS;
+    device_want(memory, MEMORY_screening, 1, sizeof *screen->state, &screen->state);
+    if (problem->screening != SCREENING_HISTORY)
+        return;
+    screen->kind = SCREEN_HISTORY;
+    device_want(memory, MEMORY_screening, problem->hidden, sizeof *screen->bound, &screen->bound);
+    device_want(memory, MEMORY_screening, problem->hidden, sizeof *screen->list, &screen->list);
+    device_want_by_samples(memory, MEMORY_screening, padded_samples(problem->samples),
+                           sizeof *screen->residual, &screen->residual);
+}
+
 static void want_scalars(fused *self)
 {
     device_block *memory = &self->memory;
@@ -199,6 +220,7 @@ reliht_status cuda_fused_create(backend *on, const fused_problem *problem, fused
     want_entries(self);
     want_samples(self);
     want_sweep(self);
+    want_screen(self);
     want_scalars(self);
     status = device_obtain(&self->memory, "a fused model", problem->samples);
     self->device.request = self->request_device;
@@ -210,6 +232,10 @@ reliht_status cuda_fused_create(backend *on, const fused_problem *problem, fused
                                listed_capacity(problem));
     if (!status)
         status = upload_given(self);
+    if (!status && self->device.screen.bound)
+        status =
+            CUDA_CALL(self->backend, cudaMemsetAsync, self->device.screen.bound, BOUND_BYTES,
+                      problem->hidden * sizeof *self->device.screen.bound, self->backend->stream);
     if (status) {
         cuda_fused_destroy(self);
         return status;
