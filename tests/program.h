@@ -76,6 +76,7 @@ class Cli : public ::testing::Test
 {
   protected:
     TemporaryDirectory folder;
+    bool hide_gpus = true; // results are compared with those of the CPU backend
 
     std::string file(const std::string &name) const
     {
@@ -100,6 +101,8 @@ class Cli : public ::testing::Test
             dup2(err_file, STDERR_FILENO);
             close(out_file);
             close(err_file);
+            if (hide_gpus)
+                setenv("CUDA_VISIBLE_DEVICES", "", 1);
             if (prepare)
                 prepare();
             execv(program.c_str(), arguments.data());

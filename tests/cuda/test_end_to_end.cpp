@@ -16,6 +16,7 @@ class CudaEndToEnd : public Cli
     void SetUp() override
     {
         PARITY_NEEDS_BACKEND();
+        hide_gpus = false;
     }
 
     // Runs a command on a backend; its result.

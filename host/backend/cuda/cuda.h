@@ -167,13 +167,12 @@ reliht_status cuda_fused_product(fused *self, batch *data, const float *value, f
 reliht_status cuda_fused_report(fused *self, step_report *report);
 reliht_status cuda_fused_read(fused *self, float *residual, float *gradient, uint64_t *patterns);
 
-__attribute__((weak)) reliht_status
-cuda_sensing_create(backend *self, const sensing_problem *problem, sensing **out);
-__attribute__((weak)) void cuda_sensing_destroy(sensing *self);
-__attribute__((weak)) reliht_status cuda_sensing_set_targets(sensing *self, const sparse *vector);
-__attribute__((weak)) reliht_status cuda_sensing_get_weights(sensing *self, sparse *weights);
-__attribute__((weak)) reliht_status cuda_sensing_step(sensing *self, size_t refits);
-__attribute__((weak)) reliht_status cuda_sensing_report(sensing *self, step_report *report);
+reliht_status cuda_sensing_create(backend *self, const sensing_problem *problem, sensing **out);
+void cuda_sensing_destroy(sensing *self);
+reliht_status cuda_sensing_set_targets(sensing *self, const sparse *vector);
+reliht_status cuda_sensing_get_weights(sensing *self, sparse *weights);
+reliht_status cuda_sensing_step(sensing *self, size_t refits);
+reliht_status cuda_sensing_report(sensing *self, step_report *report);
 
 reliht_status cuda_factored_create(backend *self, const factored_problem *problem, factored **out);
 void cuda_factored_destroy(factored *self);
@@ -194,11 +193,9 @@ reliht_status cuda_dense_predict(dense_network *self, batch *data, float *output
 reliht_status cuda_dense_get_weights(dense_network *self, sparse *matrices);
 reliht_status cuda_dense_report(dense_network *self, dense_report *report);
 
-__attribute__((weak)) reliht_status cuda_predict(backend *self, const reliht_model *model,
-                                                 const reliht_dataset *dataset, size_t first,
-                                                 size_t count, float *outputs);
-__attribute__((weak)) reliht_status cuda_embed(backend *self, const sparse *weights, bool bias,
-                                               const reliht_dataset *dataset,
-                                               reliht_dataset **embedding);
+reliht_status cuda_predict(backend *self, const reliht_model *model, const reliht_dataset *dataset,
+                           size_t first, size_t count, float *outputs);
+reliht_status cuda_embed(backend *self, const sparse *weights, bool bias,
+                         const reliht_dataset *dataset, reliht_dataset **embedding);
 
 #endif
