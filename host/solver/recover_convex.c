@@ -42,7 +42,7 @@ typedef struct convex_run {
 static reliht_status load(convex_run *run, const sparse *weights, double *objective)
 {
     const backend_operations *operations = run->context->backend->operations;
-    step_report report;
+    step_report report = {0};
     reliht_status status = operations->fused_set_weights(run->model, weights);
     if (!status)
         status = operations->fused_begin(run->model, run->data, PATTERNS_DRAWN);

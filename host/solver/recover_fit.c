@@ -42,7 +42,7 @@ static void unpack(recovery *run, draft *net)
 reliht_status draft_load(recovery *run, draft *net)
 {
     const backend_operations *operations = run->context->backend->operations;
-    step_report report;
+    step_report report = {0};
     pack(run, net);
     reliht_status status = operations->fused_set_weights(run->model, &run->packed);
     if (!status)
