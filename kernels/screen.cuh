@@ -10,9 +10,10 @@
 namespace reliht
 {
 
-// A product is exact; its 64 samples pass through 192 additions on the tensor cores, each truncated
-// (two roundings), then through one addition for every 64 samples and one for every split.
-constexpr double SCREEN_ROUNDINGS = 2 * 192 + 128 + 88, SCREEN_FLUSH = 64;
+// Roundings a term of a gradient passes through, besides one for every sample: on the plain path as
+// many additions as there are samples; on the tensor cores 96 truncating ones (two each) and one
+// for every 32 samples; then one for every split.
+constexpr double SCREEN_ROUNDINGS = 600;
 
 struct screen_view {
     grid_group &grid;
@@ -88,7 +89,7 @@ __device__ inline screen_facts screen_begin(const screen_view &view, double squa
     facts.norm = sqrt(squares) * (1 + 1e-6);
     facts.largest = fmax(before.largest, facts.norm);
     facts.path = before.path;
-    facts.gamma = screen_gamma(SCREEN_ROUNDINGS + view.data.samples / SCREEN_FLUSH);
+    facts.gamma = screen_gamma(SCREEN_ROUNDINGS + view.data.samples);
     if (history && before.swept) {
         double moved = support_total(view.sums, view.data.stride / WARP, view.scratch);
         facts.path = (facts.path + sqrt(moved) * SCREEN_SAFE) * SCREEN_SAFE;
