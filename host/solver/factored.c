@@ -120,6 +120,9 @@ static reliht_status take_step(factored_run *run, size_t epoch, size_t batch_num
     reliht_status status = load_batch(run, epoch, batch_number);
     if (!status)
         status = operations->factored_step(run->model, run->data, &options);
+    if (!status && run->order && batch_number + 1 < run->batches) /* the next one may travel */
+        status = operations->batch_stage(
+            run->data, run->order + (batch_number + 1) * run->batch_size, run->batch_size);
     if (!status)
         status = operations->factored_report(run->model, &run->step_report);
     run->step++;
