@@ -1,5 +1,5 @@
 // Screening leaves no trace: the same iterates bit for bit, with fewer neurons swept.
-#include "support.h"
+#include "screened_training.h"
 
 extern "C" {
 #include "backend/cpu/cpu.h"
@@ -13,79 +13,17 @@ extern "C" {
 #include <cstring>
 #include <vector>
 
+using namespace screened_training;
 using support::Context;
 
 namespace
 {
 
-// Targets of a few planted neurons, which are also the generators of the first ones.
-struct Problem {
-    size_t samples, inputs, hidden, planted, nnz;
-    bool mixed, convex;
-    reliht_generator generator;
-    size_t batch;
-    uint64_t seed;
-};
-
-struct Result {
-    std::vector<float> value;
-    std::vector<uint32_t> row, column;
-    reliht_train_report report{};
-    std::vector<size_t> swept; // of every step
-};
-
-bool note_step(void *user, const reliht_progress *progress)
-{
-    static_cast<Result *>(user)->swept.push_back(progress->swept);
-    return true;
-}
-
 Result run(const Problem &problem, unsigned threads, bool screening, cpu_isa isa)
 {
     Context context(threads);
     cpu_set_isa(context.handle->backend, isa);
-    Result result;
-    reliht_planted_options draw;
-    reliht_planted_options_default(&draw);
-    draw.samples = problem.samples;
-    draw.inputs = problem.inputs;
-    draw.hidden = problem.planted;
-    draw.nnz = problem.nnz;
-    draw.seed = problem.seed;
-    draw.mixed = problem.mixed;
-    reliht_dataset *data;
-    reliht_model *planted, *model = nullptr;
-    EXPECT_EQ(reliht_planted_create(context, &draw, &planted, &data), RELIHT_OK)
-        << context.message();
-    reliht_train_options options;
-    reliht_train_options_default(&options);
-    options.solver = RELIHT_SOLVER_AIHT;
-    options.hidden = problem.hidden;
-    options.nnz = problem.nnz;
-    options.epochs = 8;
-    options.batch = problem.batch;
-    options.convex = problem.convex;
-    options.generators = problem.convex ? planted : nullptr;
-    options.generator = problem.generator;
-    options.signs = problem.mixed ? RELIHT_SIGNS_MIXED : RELIHT_SIGNS_PLUS;
-    options.return_last = true;
-    options.screening = screening;
-    options.seed = problem.seed;
-    options.progress = note_step;
-    options.progress_user = &result;
-    EXPECT_EQ(reliht_train(context, data, &options, &model, &result.report), RELIHT_OK)
-        << context.message();
-    size_t nnz = 0;
-    reliht_model_weights(model, 0, 0, nullptr, nullptr, nullptr, &nnz);
-    result.value.resize(nnz);
-    result.row.resize(nnz);
-    result.column.resize(nnz);
-    reliht_model_weights(model, 0, nnz, result.row.data(), result.column.data(),
-                         result.value.data(), &nnz);
-    reliht_model_destroy(model);
-    reliht_model_destroy(planted);
-    reliht_dataset_destroy(data);
-    return result;
+    return train(context, problem, screening);
 }
 
 const Problem problems[] = {
