@@ -223,13 +223,14 @@ reliht_status cuda_fused_create(backend *on, const fused_problem *problem, fused
     want_screen(self);
     want_scalars(self);
     status = device_obtain(&self->memory, "a fused model", problem->samples);
-    self->device.request = self->request_device;
-    self->device.sweep.live_words = self->device.patterns;
-    self->device.sweep.residual = self->device.residual;
-    self->device.sweep.step_size = &self->device.scalars->step;
-    if (!status)
+    if (!status) {
+        self->device.request = self->request_device;
+        self->device.sweep.live_words = self->device.patterns;
+        self->device.sweep.residual = self->device.residual;
+        self->device.sweep.step_size = &self->device.scalars->step;
         status = sparse_create(on->context, &self->listed, rows_of(problem), problem->inputs,
                                listed_capacity(problem));
+    }
     if (!status)
         status = upload_given(self);
     if (!status && self->device.screen.bound)
