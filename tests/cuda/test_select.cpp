@@ -1,6 +1,7 @@
 // Selection on the device: the set and the order of the CPU's selector, whatever the order of
 // blocks, and that of the two-pass oracle.
 #include "cuda/arrays.h"
+#include "parity/parity.h"
 #include "support.h"
 
 extern "C" {
@@ -123,6 +124,7 @@ class Select : public testing::TestWithParam<Case>
 
 TEST_P(Select, KeepsWhatTheSelectorOfTheCpuKeeps)
 {
+    PARITY_NEEDS_BACKEND();
     const Case &c = GetParam();
     check(stream_of(c.kind, c.rows, c.columns, true), c.keep, c.rows, c.columns, c.wave);
 }
@@ -143,12 +145,14 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(SelectOrder, RisingMagnitudesCutTheBufferAgainAndAgain)
 {
+    PARITY_NEEDS_BACKEND();
     check(stream_of(Kind::Rising, 60, 150, false), 5, 60, 150, 9000);
     check(stream_of(Kind::Rising, 60, 150, false), 700, 60, 150, 512);
 }
 
 TEST(SelectOrder, LargePlacesAreTold)
 {
+    PARITY_NEEDS_BACKEND();
     const uint32_t last = RELIHT_MAX_DIMENSION - 1;
     std::vector<entry> stream;
     for (uint32_t i = 0; i < 40; i++) {
@@ -160,12 +164,14 @@ TEST(SelectOrder, LargePlacesAreTold)
 
 TEST(SelectOrder, NothingComesOfNothing)
 {
+    PARITY_NEEDS_BACKEND();
     check({}, 3, 10, 10, 5);
     check({{0.0f, 1, 2}, {-0.0f, 0, 0}}, 3, 10, 10, 5);
 }
 
 TEST(SelectOrder, TheFirstNonFiniteEntryIsRecorded)
 {
+    PARITY_NEEDS_BACKEND();
     std::vector<entry> stream = stream_of(Kind::Normal, 30, 40, true);
     for (entry &e : stream) {
         if (e.row == 20 && e.column == 3)
