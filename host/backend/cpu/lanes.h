@@ -32,6 +32,11 @@ static inline lanes lanes_fma(lanes a, lanes b, lanes c)
 {
     return _mm512_fmadd_ps(a, b, c);
 }
+/* The same where bit i of `mask` is set, else c. */
+static inline lanes lanes_fma_masked(lanes a, lanes b, lanes c, uint16_t mask)
+{
+    return _mm512_mask3_fmadd_ps(a, b, c, mask);
+}
 /* Lane i of a where bit i of `mask` is set, else zero. */
 static inline lanes lanes_masked(lanes a, uint16_t mask)
 {
@@ -42,13 +47,26 @@ static inline lanes lanes_positive(lanes a)
 {
     return _mm512_max_ps(a, _mm512_setzero_ps());
 }
-/* sum[i] += a[i], in double. */
-static inline void lanes_add_double(double *sum, lanes a)
+/* Sixteen sums in double. */
+typedef struct double_lanes {
+    __m512d low, high;
+} double_lanes;
+static inline double_lanes double_lanes_load(const double *from)
+{
+    return (double_lanes){_mm512_loadu_pd(from), _mm512_loadu_pd(from + 8)};
+}
+static inline void double_lanes_store(double *to, double_lanes a)
+{
+    _mm512_storeu_pd(to, a.low);
+    _mm512_storeu_pd(to + 8, a.high);
+}
+/* sum[i] + a[i] */
+static inline double_lanes double_lanes_add(double_lanes sum, lanes a)
 {
     __m256 low = _mm512_castps512_ps256(a);
     __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
-    _mm512_storeu_pd(sum, _mm512_add_pd(_mm512_loadu_pd(sum), _mm512_cvtps_pd(low)));
-    _mm512_storeu_pd(sum + 8, _mm512_add_pd(_mm512_loadu_pd(sum + 8), _mm512_cvtps_pd(high)));
+    return (double_lanes){_mm512_add_pd(sum.low, _mm512_cvtps_pd(low)),
+                          _mm512_add_pd(sum.high, _mm512_cvtps_pd(high))};
 }
 #elif defined(__AVX2__)
 #include <immintrin.h>
@@ -87,18 +105,35 @@ static inline lanes lanes_masked(lanes a, uint16_t mask)
     return (lanes){_mm256_and_ps(a.low, lanes_mask_half(mask)),
                    _mm256_and_ps(a.high, lanes_mask_half(mask >> 8u))};
 }
+static inline lanes lanes_fma_masked(lanes a, lanes b, lanes c, uint16_t mask)
+{
+    return lanes_fma(lanes_masked(a, mask), b, c);
+}
 static inline lanes lanes_positive(lanes a)
 {
     return (lanes){_mm256_max_ps(a.low, _mm256_setzero_ps()),
                    _mm256_max_ps(a.high, _mm256_setzero_ps())};
 }
-static inline void lanes_add_double(double *sum, lanes a)
+typedef struct double_lanes {
+    __m256d part[4];
+} double_lanes;
+static inline double_lanes double_lanes_load(const double *from)
+{
+    return (double_lanes){{_mm256_loadu_pd(from), _mm256_loadu_pd(from + 4),
+                           _mm256_loadu_pd(from + 8), _mm256_loadu_pd(from + 12)}};
+}
+static inline void double_lanes_store(double *to, double_lanes a)
+{
+    for (int i = 0; i < 4; i++)
+        _mm256_storeu_pd(to + 4 * i, a.part[i]);
+}
+static inline double_lanes double_lanes_add(double_lanes sum, lanes a)
 {
     const __m128 part[4] = {_mm256_castps256_ps128(a.low), _mm256_extractf128_ps(a.low, 1),
                             _mm256_castps256_ps128(a.high), _mm256_extractf128_ps(a.high, 1)};
     for (int i = 0; i < 4; i++)
-        _mm256_storeu_pd(sum + 4 * i,
-                         _mm256_add_pd(_mm256_loadu_pd(sum + 4 * i), _mm256_cvtps_pd(part[i])));
+        sum.part[i] = _mm256_add_pd(sum.part[i], _mm256_cvtps_pd(part[i]));
+    return sum;
 }
 #else
 #include <math.h>
@@ -140,16 +175,36 @@ static inline lanes lanes_masked(lanes a, uint16_t mask)
         a.lane[i] = mask >> i & 1 ? a.lane[i] : 0.0f;
     return a;
 }
+static inline lanes lanes_fma_masked(lanes a, lanes b, lanes c, uint16_t mask)
+{
+    return lanes_fma(lanes_masked(a, mask), b, c);
+}
 static inline lanes lanes_positive(lanes a)
 {
     for (int i = 0; i < LANES; i++)
         a.lane[i] = a.lane[i] > 0.0f ? a.lane[i] : 0.0f;
     return a;
 }
-static inline void lanes_add_double(double *sum, lanes a)
+typedef struct double_lanes {
+    double lane[LANES];
+} double_lanes;
+static inline double_lanes double_lanes_load(const double *from)
+{
+    double_lanes a;
+    for (int i = 0; i < LANES; i++)
+        a.lane[i] = from[i];
+    return a;
+}
+static inline void double_lanes_store(double *to, double_lanes a)
 {
     for (int i = 0; i < LANES; i++)
-        sum[i] += (double)a.lane[i];
+        to[i] = a.lane[i];
+}
+static inline double_lanes double_lanes_add(double_lanes sum, lanes a)
+{
+    for (int i = 0; i < LANES; i++)
+        sum.lane[i] += (double)a.lane[i];
+    return sum;
 }
 #endif
 

@@ -64,16 +64,11 @@ double support_forward(const support_operator *self, const float *value, const f
 static void adjoint_span(const support_operator *self, const support_kernels *kernels, size_t span,
                          const float *residual, double *sums)
 {
-    const sparse *support = self->support;
     size_t first = span * ADJOINT_SPAN, rest = self->stride - first;
     size_t length = rest < ADJOINT_SPAN ? rest : ADJOINT_SPAN;
-    for (size_t j = 0; j < support->live; j++) {
-        size_t start = support->start[j];
-        kernels->adjoint(self->x + first, self->stride, support->column + start,
-                         support->start[j + 1] - start,
-                         self->patterns + (j * self->stride + first) / SAMPLE_BLOCK,
-                         length / SAMPLE_BLOCK, residual + first, sums + start);
-    }
+    kernels->adjoint(self->x + first, self->stride, self->support,
+                     self->patterns + first / SAMPLE_BLOCK, length / SAMPLE_BLOCK, residual + first,
+                     sums);
 }
 
 double support_adjoint(const support_operator *self, const float *residual, float *gradient,

@@ -20,9 +20,9 @@ typedef struct support_kernels {
      * patterns [live, stride / 64] */
     void (*forward)(const float *x, size_t stride, const sparse *support, const float *value,
                     const uint64_t *patterns, size_t words, reliht_signs signs, double *sum);
-    /* sum[k] = sum_i bit i * r[i] * x[column[k]][i] */
-    void (*adjoint)(const float *x, size_t stride, const uint32_t *column, size_t nnz,
-                    const uint64_t *bits, size_t words, const float *r, double *sum);
+    /* sum[k] = sum_i bit i of k's neuron * r[i] * x[column[k]][i], as many samples */
+    void (*adjoint)(const float *x, size_t stride, const sparse *support, const uint64_t *patterns,
+                    size_t words, const float *r, double *sum);
     /* sum_i a[i] * a[i] over a multiple of LANES floats */
     double (*squares)(const float *a, size_t count);
     /* r[i] -= step * q[i] */
