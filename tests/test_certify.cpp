@@ -206,8 +206,64 @@ TEST(Certify, EstimatesLieInsideTheExactConstantsAndBoundsOutside)
             EXPECT_GE(level.smoothness, 0.98 * high) << seed << ' ' << i;
         }
         double kappa = found.levels[2].smoothness / found.levels[2].convexity;
-        EXPECT_DOUBLE_EQ(found.contraction, std::sqrt(3) * (kappa - 1) / (kappa + 1));
+        EXPECT_DOUBLE_EQ(found.contraction, (1 + std::sqrt(5)) / 2 * (kappa - 1) / (kappa + 1));
+        EXPECT_NEAR(found.relaxed_sparsity,
+                    (double)problem.options.sparsity *
+                        std::max(1.0, std::pow((kappa * kappa - 1) / (4 * kappa), 2)),
+                    1e-9 * found.relaxed_sparsity);
     }
+}
+
+// The entries of u that thresholding keeps.
+static std::vector<size_t> largest_entries(const std::vector<double> &u, size_t keep)
+{
+    std::vector<size_t> order(u.size());
+    for (size_t i = 0; i < order.size(); i++)
+        order[i] = i;
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return std::fabs(u[a]) > std::fabs(u[b]); });
+    order.resize(keep);
+    return order;
+}
+
+// What "contraction" claims, with the exact constants: a step from any s-sparse vector.
+TEST(Certify, StepsContractAsTheConstantsImply)
+{
+    double worst = 0;
+    for (unsigned seed = 0; seed < 4; seed++) {
+        Problem problem(60, 3, 4, TWO_NEURONS, seed);
+        Dense gram = problem.gram(TWO_ROWS);
+        const size_t columns = gram.size(), s = 2;
+        auto [low, high] = exact_constants(gram, 3 * s);
+        double delta = (high - low) / (high + low), bound = (1 + std::sqrt(5)) / 2 * delta;
+        std::mt19937 random(seed);
+        std::normal_distribution<double> normal;
+        auto draw = [&] {
+            std::vector<double> v(columns);
+            for (size_t i = 0; i < s; i++)
+                v[random() % columns] = normal(random);
+            return v;
+        };
+        for (int trial = 0; trial < 500; trial++) {
+            std::vector<double> planted = draw(), from = draw(), to(columns), error(columns);
+            double before = 0, after = 0;
+            for (size_t i = 0; i < columns; i++) {
+                error[i] = from[i] - planted[i];
+                before += error[i] * error[i];
+            }
+            std::vector<double> moved = from;
+            for (size_t i = 0; i < columns; i++)
+                for (size_t j = 0; j < columns; j++)
+                    moved[i] -= 2 / (low + high) * gram[i][j] * error[j];
+            for (size_t i : largest_entries(moved, s))
+                to[i] = moved[i];
+            for (size_t i = 0; i < columns; i++)
+                after += (to[i] - planted[i]) * (to[i] - planted[i]);
+            EXPECT_LE(std::sqrt(after), bound * std::sqrt(before) * (1 + 1e-9)) << seed;
+            worst = std::max(worst, std::sqrt(after / before) / bound);
+        }
+    }
+    EXPECT_GT(worst, 0.5); // not an empty claim
 }
 
 TEST(Certify, PatternsAreCountedExactly)
@@ -275,7 +331,7 @@ TEST(Certify, SaysWhatItFound)
     found = hard.certify();
     EXPECT_EQ(found.verdict, RELIHT_VERDICT_NO_GUARANTEE) << found.sentence;
     EXPECT_GE(found.contraction, 1);
-    EXPECT_NE(std::string(found.sentence).find("3.73"), std::string::npos);
+    EXPECT_NE(std::string(found.sentence).find("4.24"), std::string::npos);
 
     Problem copies(400, 3, 4, TWO_NEURONS, 4); // two equal inputs
     for (size_t i = 0; i < copies.samples; i++)

@@ -139,6 +139,23 @@ done:
 
 /* ---------------------------------------------------------------- verdict */
 
+/* Keeping the k largest entries of u, at a distance of d from an s-sparse x on the union of both
+ * supports, ends at most sqrt(nu) d from x, where with rho = s / k <= 1
+ *     nu = 1 + (rho + sqrt(rho^2 + 4 rho)) / 2
+ * (docs/certify.md has the proof); for k = s that is the golden ratio. */
+#define THRESHOLDING 1.6180339887498949
+
+/* What the constants imply, kappa = L / m on 3s-sparse directions, on which a step of 2 / (m + L)
+ * has a restricted isometry constant of delta = (kappa - 1) / (kappa + 1). */
+static void imply(reliht_certificate *result, double kappa)
+{
+    double delta = isfinite(kappa) ? (kappa - 1) / (kappa + 1) : 1;
+    result->contraction = THRESHOLDING * delta;
+    /* nu(s / k) delta^2 < 1, solved for k */
+    double ratio = (kappa - 1 / kappa) / 4;
+    result->relaxed_sparsity = fmax(1, ratio * ratio) * (double)result->sparsity;
+}
+
 static void judge(reliht_certificate *result)
 {
     const reliht_certificate_level *twice = &result->levels[1], *thrice = &result->levels[2];
@@ -147,8 +164,7 @@ static void judge(reliht_certificate *result)
     char *text = result->sentence;
     size_t bytes = sizeof result->sentence;
     bool singular = !(twice->convexity > SINGULAR * twice->smoothness);
-    result->contraction = isfinite(kappa) ? sqrt(3.0) * (kappa - 1) / (kappa + 1) : sqrt(3.0);
-    result->relaxed_sparsity = 32 * kappa * kappa * (double)result->sparsity;
+    imply(result, kappa);
     if (!network->identifiable || singular) {
         result->verdict = RELIHT_VERDICT_NOT_IDENTIFIABLE;
         if (network->inactive)
@@ -174,7 +190,7 @@ static void judge(reliht_certificate *result)
         snprintf(text, bytes,
                  "No guarantee: over %zu-sparse directions the constants already differ by a "
                  "factor of %.3g (%.3g to %.3g), a guaranteed contraction with sparsity %zu needs "
-                 "less than 3.73; the theorem would need sparsity %.3g or more of %.3g weights. "
+                 "less than 4.24; thresholding would have to keep %.3g or more of %.3g weights. "
                  "The network may still be found.",
                  thrice->sparsity, kappa, thrice->convexity, thrice->smoothness, result->sparsity,
                  result->relaxed_sparsity, (double)result->patterns * (double)result->inputs);

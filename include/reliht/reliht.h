@@ -638,10 +638,12 @@ typedef struct reliht_certificate {
     double coverage_mean, coverage_worst;
     reliht_identifiability identifiability; /* of the network */
     reliht_certificate_level levels[3];
-    /* With kappa = smoothness / convexity at 3s: IHT with sparsity s contracts the error by no
-     * better a factor than this can guarantee, sqrt(3) (kappa - 1) / (kappa + 1). */
+    /* With kappa = smoothness / convexity at 3s: no better contraction of the error by a step of
+     * IHT with sparsity s can be guaranteed than phi (kappa - 1) / (kappa + 1), phi = 1.618 the
+     * golden ratio (docs/certify.md). */
     double contraction;
-    /* Sparsity that makes a guarantee for any kappa: at least 32 kappa^2 s. */
+    /* Weights that thresholding would have to keep for a guarantee with this kappa: at least
+     * ((kappa - 1 / kappa) / 4)^2 s, or s if that is less. */
     double relaxed_sparsity;
     reliht_verdict verdict;
     char sentence[480]; /* the verdict with its numbers */
