@@ -367,23 +367,6 @@ TEST(Certify, IsTheSameForAnyNumberOfThreads)
     EXPECT_EQ(a.coverage_worst, b.coverage_worst);
 }
 
-// Backends may lack fused_product; what begins a step is used instead.
-TEST(Certify, NeedsNoOptionalOperation)
-{
-    Problem whole(200, 3, 8, TWO_NEURONS, 10), lacking(200, 3, 8, TWO_NEURONS, 10);
-    backend_operations fewer = *lacking.context.handle->backend->operations;
-    const backend_operations *all = lacking.context.handle->backend->operations;
-    fewer.fused_product = nullptr;
-    reliht_certificate a = whole.certify();
-    lacking.context.handle->backend->operations = &fewer;
-    reliht_certificate b = lacking.certify();
-    lacking.context.handle->backend->operations = all;
-    for (size_t i = 0; i < 3; i++) {
-        EXPECT_EQ(a.levels[i].convexity, b.levels[i].convexity);
-        EXPECT_EQ(a.levels[i].smoothness, b.levels[i].smoothness);
-    }
-}
-
 TEST(Certify, MemoryDoesNotGrowWithThePatterns)
 {
     Problem problem(64, 3, 60000, TWO_NEURONS, 7);

@@ -157,7 +157,8 @@ struct backend_operations {
      * the data set outlives the batch. `bias` appends the input 1. */
     reliht_status (*batch_create)(backend *self, const reliht_dataset *dataset, bool bias,
                                   size_t capacity, batch **out);
-    /* Loads rows[0 .. count) of the data set, or all of them in order for rows == NULL. */
+    /* Loads rows[0 .. count) of the data set, or all of them in order for rows == NULL. Inputs do
+     * not change while a batch lives; targets may, and are then loaded again. */
     reliht_status (*batch_load)(batch *self, const uint32_t *rows, size_t count);
     /* Announces the next load, of at least one row: a backend with memory of its own moves the rows
      * while the step that was queued last runs. `rows` stay as they are until then. */
@@ -197,8 +198,7 @@ struct backend_operations {
     reliht_status (*fused_report)(fused *self, step_report *report);
     /* SYNC. With the support and the patterns of the last begin or sweep, for value [nnz] in place
      * of the weights: image [n] <- A_S value - y, gradient [nnz] <- A_S^T image, *squares <-
-     * |image|^2; any may be NULL. Changes nothing of the handle but scratch. Optional: a backend
-     * may have NULL here, and callers begin a step at these weights instead. */
+     * |image|^2; any may be NULL. Changes nothing of the handle but scratch. */
     reliht_status (*fused_product)(fused *self, batch *data, const float *value, float *image,
                                    float *gradient, double *squares);
     /* SYNC, for tests and benchmarks: residual [n], gradient on the support [nnz], patterns of the
@@ -228,7 +228,7 @@ struct backend_operations {
     /* SYNC. Mean loss of the batch at the weights, as in factored_report, and the gradient on them
      * of the loss by sample: of the cross-entropy, or of |yhat - y|^2 / 2, which is k/2 times the
      * mean loss. Hidden entries first, then output entries, as the weights are ordered. Leaves the
-     * residual for factored_candidates. This and the next may be NULL: no recover. */
+     * residual for factored_candidates. */
     reliht_status (*factored_evaluate)(factored *self, batch *data, double *loss, float *gradient);
     /* SYNC. After factored_evaluate on the same batch: the `count` <= nnz largest gradients of
      * entries that hold no weight, in neurons whose W1 row holds any, each divided by the norm of

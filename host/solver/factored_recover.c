@@ -126,11 +126,6 @@ static size_t cycle_samples(const reliht_dataset *train, const reliht_train_opti
 static reliht_status open_run(recover_run *run)
 {
     const reliht_train_options *options = run->options;
-    if (!run->context->backend->operations->factored_evaluate)
-        return fail(run->context, RELIHT_UNSUPPORTED,
-                    "the solver recover is not in the backend %s yet for several outputs; use "
-                    "backend cpu, or the solver aiht",
-                    run->context->backend->operations->name);
     if (options->hidden > RELIHT_MAX_DIMENSION - TRIALS_MOST)
         return fail(run->context, RELIHT_ARGUMENT,
                     "hidden is %zu; the solver recover can tell at most %u neurons apart",

@@ -59,8 +59,6 @@ reliht_status restricted_set_targets(restricted *self, const float *targets)
 
 reliht_status restricted_load(restricted *self, const sparse *support, pattern_source source)
 {
-    self->support = support;
-    self->source = source;
     reliht_status status = operations_of(self)->fused_set_weights(self->model, support);
     return status ? status : operations_of(self)->fused_begin(self->model, self->batch, source);
 }
@@ -73,23 +71,8 @@ reliht_status restricted_patterns(restricted *self, uint64_t *bits)
 reliht_status restricted_product(restricted *self, const float *value, float *image,
                                  float *gradient, double *squares)
 {
-    const backend_operations *operations = operations_of(self);
-    if (operations->fused_product)
-        return operations->fused_product(self->model, self->batch, value, image, gradient, squares);
-    /* A step that begins at these weights forms the same, and the patterns again. */
-    step_report report = {0};
-    sparse weights = *self->support;
-    weights.value = (float *)value;
-    reliht_status status = operations->fused_set_weights(self->model, &weights);
-    if (!status)
-        status = operations->fused_begin(self->model, self->batch, self->source);
-    if (!status)
-        status = operations->fused_read(self->model, image, gradient, NULL);
-    if (!status)
-        status = operations->fused_report(self->model, &report);
-    if (!status && squares)
-        *squares = report.objective_before;
-    return status;
+    return operations_of(self)->fused_product(self->model, self->batch, value, image, gradient,
+                                              squares);
 }
 
 /* From no weights, a step of length mu ends at top_s(mu A^T y). */
@@ -306,9 +289,6 @@ reliht_status restricted_least_squares(restricted *self, sparse *weights, double
     const solve_options options = {.iterations = 300, .tolerance = 1e-7};
     step_report report = {0};
     reliht_status status = RELIHT_OK;
-    if (!operations->fused_solve)
-        return fail(self->context, RELIHT_UNSUPPORTED,
-                    "this backend (%s) has no least squares on a support", operations->name);
     for (int round = 0; !status && round < LEAST_SQUARES_ROUNDS; round++) {
         status = restricted_load(self, weights, PATTERNS_DRAWN);
         if (!status)

@@ -12,9 +12,7 @@ typedef struct restricted {
     reliht_dataset data; /* the caller's inputs, with targets of our own */
     batch *batch;
     fused *model;
-    size_t words;          /* of a pattern */
-    const sparse *support; /* loaded last */
-    pattern_source source;
+    size_t words; /* of a pattern */
 } restricted;
 
 /* `problem`: as for fused_create, but for `samples`, which are all of the data set; nnz is the
@@ -28,7 +26,7 @@ void restricted_close(restricted *self);
 reliht_status restricted_set_targets(restricted *self, const float *targets);
 
 /* Chooses S, the entries of `support` (its values do not matter unless `source` says so), and forms
- * the patterns of its neurons. `support` outlives the products that follow. */
+ * the patterns of its neurons. */
 reliht_status restricted_load(restricted *self, const sparse *support, pattern_source source);
 
 /* Patterns of the neurons of S: [live, words]. */

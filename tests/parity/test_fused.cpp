@@ -5,6 +5,7 @@
 
 extern "C" {
 #include "core/generator.h"
+#include "solver/restricted.h"
 }
 
 #include <random>
@@ -102,6 +103,7 @@ struct Model {
     const Shape shape;
     reliht_dataset *dataset = nullptr;
     sparse given{}, matrix{};
+    fused_problem problem{};
     fused *model = nullptr;
     batch *data = nullptr;
 
@@ -125,7 +127,6 @@ struct Model {
             rows++;
         fill(&given, c.generators, rows);
         given.rows = rows;
-        fused_problem problem{};
         problem.hidden = shape.hidden;
         problem.inputs = shape.inputs;
         problem.nnz = shape.nnz;
@@ -294,6 +295,23 @@ TEST(ParityFused, ResidualAndGradientAgreeWithTheOracle)
             on_support.push_back(expected.gradient[i]);
     expect_close(Vector(gradient.begin(), gradient.begin() + on_support.size()), on_support, 1e-5,
                  "gradient");
+}
+
+TEST(ParityFused, LoadingAgainTakesNewTargets)
+{
+    PARITY_NEEDS_BACKEND();
+    Case c({200, 12, 8, 20, true});
+    Model run(c);
+    run.set(Vector(c.shape.rows() * c.shape.inputs));
+    run.step(PATTERNS_DRAWN, 1);
+    for (size_t i = 0; i < c.shape.samples; i++) {
+        c.problem.y[i] = 3 - 2 * c.problem.y[i];
+        run.dataset->y[i] = (float)c.problem.y[i];
+    }
+    run.must(run.on().batch_load(run.data, nullptr, c.shape.samples));
+    Vector w = c.weights(c.shape.nnz, 3);
+    run.set(w);
+    expect_step(run, oracle::step(c.problem, c.generators, w), PATTERNS_DRAWN);
 }
 
 // With y = 0 the residual is A w: |A w|^2 = <w, A^T A w>.
@@ -675,6 +693,38 @@ TEST(ParityFusedProduct, IsThatOfTheOracleAndChangesNothing)
     expect_close(Vector(residual.begin(), residual.end()), oracle::residual(c.problem, active, w),
                  1e-5, "residual");
     EXPECT_EQ(run.get(), w);
+}
+
+// The largest entries of A^T u for one u after the other.
+TEST(ParityRestricted, TopIsThatOfTheAdjoint)
+{
+    PARITY_NEEDS_BACKEND();
+    Case c({300, 7, 9, 5, false, Generators::Gaussian});
+    Model run(c);
+    restricted on{};
+    run.must(restricted_open(run.context, run.dataset, &run.problem, &on));
+    for (double sign : {1.0, -2.0}) {
+        std::vector<float> u;
+        Vector exact;
+        for (double y : c.problem.y) {
+            u.push_back((float)(sign * y + 1));
+            exact.push_back((double)u.back());
+        }
+        run.must(restricted_top(&on, u.data(), &run.matrix));
+        Vector all = oracle::adjoint(c.problem, c.patterns(c.generators), exact), kept = all;
+        std::vector<double> sizes;
+        for (double v : all)
+            sizes.push_back(std::fabs(v));
+        std::sort(sizes.rbegin(), sizes.rend());
+        for (double &v : kept)
+            v = std::fabs(v) >= sizes[4] ? v : 0;
+        Vector found(all.size());
+        for (size_t j = 0; j < run.matrix.live; j++)
+            for (size_t k = run.matrix.start[j]; k < run.matrix.start[j + 1]; k++)
+                found[run.matrix.row[j] * 7 + run.matrix.column[k]] = (double)run.matrix.value[k];
+        expect_close(found, kept, 1e-4, "top");
+    }
+    restricted_close(&on);
 }
 
 // Rows of a list of generators and those of drawn neurons, from any row on.

@@ -308,6 +308,17 @@ reliht_status cuda_batch_stage(batch *self, const uint32_t *rows, size_t count)
     return status;
 }
 
+/* Targets again, which may have been changed in the data set. */
+static reliht_status renew_targets(batch *self)
+{
+    const reliht_dataset *dataset = self->dataset;
+    if (!dataset->y)
+        return RELIHT_OK;
+    return CUDA_CALL(self->backend, cudaMemcpyAsync, self->slot[0].y, dataset->y,
+                     self->outputs * dataset->stride * sizeof(float), cudaMemcpyHostToDevice,
+                     self->backend->stream);
+}
+
 reliht_status cuda_batch_load(batch *self, const uint32_t *rows, size_t count)
 {
     cuda_backend *cuda = self->backend;
@@ -320,7 +331,7 @@ reliht_status cuda_batch_load(batch *self, const uint32_t *rows, size_t count)
         return fail(cuda->base.context, RELIHT_ARGUMENT,
                     "a batch of the whole data set takes no rows");
     if (self->whole && self->loaded)
-        return RELIHT_OK;
+        return renew_targets(self);
     batch_slot *slot = other_slot(self);
     reliht_status status = RELIHT_OK;
     if (!self->whole && self->loaded)
