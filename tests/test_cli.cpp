@@ -340,6 +340,20 @@ TEST_F(Cli, PlantedReportsRecoveryAndTheOracle)
               3 - result.number("merged_neurons") - result.number("inactive_neurons"));
 }
 
+TEST_F(Cli, PlantedOfSeveralOutputsReportsRecovery)
+{
+    Outcome outcome = run({"planted", "--solver", "recover", "--outputs", "3", "--samples", "500",
+                           "--inputs", "8", "--hidden", "3", "--nnz", "12", "--epochs", "20",
+                           "--seed", "2", "--json", "--quiet"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    Json result = last_line(outcome);
+    EXPECT_EQ(result.number("support_recall"), 1);
+    EXPECT_EQ(result.number("support_precision"), 1);
+    EXPECT_LT(result.number("weight_rel_error"), 1e-5);
+    EXPECT_EQ(result.number("matched_neurons"), 3);
+    EXPECT_EQ(result["identifiable"], nullptr);
+}
+
 TEST_F(Cli, PlantedOnInputsOfAFile)
 {
     write_regression(120, 5);

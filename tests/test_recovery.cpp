@@ -449,6 +449,146 @@ TEST(Oracle, IsLeastSquaresOnTheSupport)
 
 // ---------------------------------------------------------------- bad input, memory
 
+// ---------------------------------------------------------------- several outputs
+
+namespace
+{
+
+// A neuron of a factored network: relu(x . in) out.
+struct Neuron {
+    std::vector<double> in, out;
+};
+
+struct TwoSided {
+    Setting setting{80, 4, 11};
+    static constexpr size_t OUTPUTS = 3;
+
+    reliht_model *model(const std::vector<Neuron> &neurons)
+    {
+        reliht_model *made;
+        EXPECT_EQ(model_create(setting.context, RELIHT_FACTORED, 4, OUTPUTS, false, &made),
+                  RELIHT_OK);
+        made->layers = 1;
+        const size_t hidden = neurons.size() + 2;
+        EXPECT_EQ(sparse_create(setting.context, &made->hidden[0], hidden, 4, 4 * hidden),
+                  RELIHT_OK);
+        EXPECT_EQ(sparse_create(setting.context, &made->output, hidden, OUTPUTS, OUTPUTS * hidden),
+                  RELIHT_OK);
+        for (size_t j = 0; j < neurons.size(); j++) {
+            for (uint32_t c = 0; c < 4; c++)
+                if (neurons[j].in[c] != 0)
+                    sparse_append(&made->hidden[0], (uint32_t)j + 1, c, (float)neurons[j].in[c]);
+            for (uint32_t k = 0; k < OUTPUTS; k++)
+                if (neurons[j].out[k] != 0)
+                    sparse_append(&made->output, (uint32_t)j + 1, k, (float)neurons[j].out[k]);
+        }
+        return made;
+    }
+    reliht_recovery recover(const std::vector<Neuron> &planted, const std::vector<Neuron> &found)
+    {
+        reliht_recovery recovery;
+        reliht_model *one = model(planted), *other = model(found);
+        EXPECT_EQ(reliht_model_recovery(setting.context, one, other, setting.data, &recovery),
+                  RELIHT_OK)
+            << setting.context.message();
+        reliht_model_destroy(one);
+        reliht_model_destroy(other);
+        return recovery;
+    }
+};
+
+// Both sides at equal length, one after the other.
+std::vector<double> balanced(const Neuron &neuron)
+{
+    auto length = [](const std::vector<double> &v) {
+        double squares = 0;
+        for (double e : v)
+            squares += e * e;
+        return std::sqrt(squares);
+    };
+    double factor = std::sqrt(length(neuron.out) / length(neuron.in));
+    std::vector<double> both;
+    for (double e : neuron.in)
+        both.push_back(factor * e);
+    for (double e : neuron.out)
+        both.push_back(e / factor);
+    return both;
+}
+
+const std::vector<Neuron> THREE = {
+    {{1, 0, -2, 0}, {0, 3, 0}}, {{0, 0.5, 0, 0}, {1, 0, -1}}, {{0, -1, 0, 4}, {2, 0, 0}}};
+
+} // namespace
+
+TEST(RecoveryOfSeveralOutputs, OrderScaleAndPartsDoNotMatter)
+{
+    TwoSided two;
+    // the second neuron in two parts, one of them beside a direction that is equal to rounding; the
+    // others in another order and scale
+    const std::vector<Neuron> same = {{{0, -0.25, 0, 1}, {8, 0, 0}},
+                                      {{0, 0.25, 0, 0}, {1, 0, -2}},
+                                      {{4, 0, -8, 0}, {0, 0.75, 0}},
+                                      {{0, 1, 0, 1e-9}, {0.25, 0, 0}}};
+    reliht_recovery found = two.recover(THREE, same);
+    EXPECT_EQ(found.support_recall, 1);
+    EXPECT_EQ(found.support_precision, 1);
+    EXPECT_LT(found.weight_rel_error, 1e-6);
+    EXPECT_EQ(found.planted_neurons, 3u);
+    EXPECT_EQ(found.found_neurons, 3u);
+    EXPECT_EQ(found.matched_neurons, 3u);
+}
+
+TEST(RecoveryOfSeveralOutputs, IsTheBestOfAllPairings)
+{
+    std::mt19937 random(5);
+    std::normal_distribution<double> normal;
+    for (int trial = 0; trial < 10; trial++) {
+        std::vector<Neuron> found;
+        for (size_t j = 0; j < 3; j++) {
+            Neuron neuron = {std::vector<double>(4), std::vector<double>(3)};
+            for (double &e : neuron.in)
+                e = random() % 2 ? (double)(float)normal(random) : 0;
+            neuron.in[j] = 1 + (double)j;
+            for (double &e : neuron.out)
+                e = random() % 2 ? (double)(float)normal(random) : 0;
+            neuron.out[(size_t)trial % 3] = 1;
+            found.push_back(neuron);
+        }
+        double least = INFINITY, norm = 0;
+        std::vector<size_t> order = {0, 1, 2};
+        do {
+            double sum = 0;
+            norm = 0;
+            for (size_t j = 0; j < 3; j++) {
+                std::vector<double> a = balanced(THREE[j]), b = balanced(found[order[j]]);
+                double apart = 0, together = 0;
+                for (size_t i = 0; i < a.size(); i++) {
+                    apart += a[i] * a[i] + b[i] * b[i];
+                    together += (a[i] - b[i]) * (a[i] - b[i]);
+                    norm += a[i] * a[i];
+                }
+                sum += std::min(apart, together);
+            }
+            least = std::min(least, sum);
+        } while (std::next_permutation(order.begin(), order.end()));
+        TwoSided two;
+        EXPECT_NEAR(two.recover(THREE, found).weight_rel_error, std::sqrt(least / norm), 1e-5);
+    }
+}
+
+TEST(RecoveryOfSeveralOutputs, OnlyWholeNeuronsCount)
+{
+    TwoSided two;
+    std::vector<Neuron> more = THREE;
+    more[0].out = {0, 0, 0};
+    more.push_back({{0, 0, 0, 0}, {1, 1, 1}});
+    reliht_recovery found = two.recover(THREE, more);
+    EXPECT_EQ(found.found_neurons, 2u);
+    EXPECT_EQ(found.matched_neurons, 2u);
+    EXPECT_DOUBLE_EQ(found.support_recall, 6.0 / 9);
+    EXPECT_EQ(found.support_precision, 1);
+}
+
 TEST(Recovery, RefusesOtherNetworks)
 {
     Setting setting(50, 4, 1), wider(50, 5, 1);
@@ -462,6 +602,8 @@ TEST(Recovery, RefusesOtherNetworks)
     factored->layers = 1;
     EXPECT_EQ(reliht_model_recovery(setting.context, factored, good, setting.data, &recovery),
               RELIHT_ARGUMENT);
+    EXPECT_NE(setting.context.message().find("factored network with 2 outputs was compared"),
+              std::string::npos);
     EXPECT_EQ(
         reliht_model_identifiability(setting.context, factored, setting.data, &identifiability),
         RELIHT_ARGUMENT);
@@ -469,6 +611,29 @@ TEST(Recovery, RefusesOtherNetworks)
     reliht_model_destroy(factored);
     reliht_model_destroy(good);
     reliht_model_destroy(other);
+}
+
+TEST(RecoveryOfSeveralOutputs, SurvivesEveryFailedAllocation)
+{
+    EXPECT_GE(support::fail_each_allocation([](reliht_context *context) {
+                  reliht_planted_options options;
+                  reliht_planted_options_default(&options);
+                  options.samples = 100;
+                  options.inputs = 6;
+                  options.hidden = 3;
+                  options.nnz = 12;
+                  options.outputs = 2;
+                  reliht_model *model;
+                  reliht_dataset *data;
+                  reliht_recovery recovery;
+                  reliht_status status = reliht_planted_create(context, &options, &model, &data);
+                  if (!status)
+                      status = reliht_model_recovery(context, model, model, data, &recovery);
+                  reliht_model_destroy(model);
+                  reliht_dataset_destroy(data);
+                  return status;
+              }),
+              20u);
 }
 
 TEST(Recovery, SurvivesEveryFailedAllocation)

@@ -134,12 +134,13 @@ static int report_oracle(struct run *run, const reliht_model *planted, const rel
 static int report_recovery(struct run *run, const reliht_model *planted, const reliht_model *model,
                            const reliht_dataset *data, bool by_number)
 {
-    if (reliht_model_get_kind(planted) != RELIHT_FUSED || reliht_model_layers(planted) != 1)
+    if (reliht_model_layers(planted) != 1)
         return EXIT_DONE;
     int result = by_number ? compare_by_number(run, planted, model)
                            : compare_by_pairing(run, planted, model, data);
-    if (result == EXIT_DONE)
-        result = identifiability_report(run, planted, data, by_number);
+    if (result != EXIT_DONE || reliht_model_get_kind(planted) != RELIHT_FUSED)
+        return result;
+    result = identifiability_report(run, planted, data, by_number);
     if (result == EXIT_DONE && run->settings->noise > 0)
         result = report_oracle(run, planted, data);
     return result;

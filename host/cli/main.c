@@ -145,11 +145,11 @@ static const struct command COMMANDS[] = {
      defaults_train, command_train},
     {"planted", PLANTED, NULL, "recover a planted network from its outputs",
      "Draws a sparse network and inputs, trains a network on the data alone and\n"
-     "prints the PSNR of its outputs and, for one output and one layer, how much of\n"
-     "the planted weights was recovered: neurons with equal patterns are merged and\n"
+     "prints the PSNR of its outputs and, for one hidden layer, how much of the\n"
+     "planted weights was recovered: neurons that are one on the data are merged and\n"
      "the rest paired as well as possible (with --convex the neurons' numbers pair\n"
-     "them). Says whether the draw is identifiable, and with --noise what an oracle\n"
-     "that knows the support would reach.",
+     "them). For one output it says whether the draw is identifiable, and with\n"
+     "--noise what an oracle that knows the support would reach.",
      "  reliht planted --samples 2000 --hidden 10 --nnz 50 --convex --disjoint \\\n"
      "      --magnitude-minimum 1",
      defaults_planted, command_planted},

@@ -3,7 +3,9 @@
  * where D is 1 both products are positive, where it is 0 neither is, so the sum has the pattern D
  * too. Equal patterns (not only parallel weights) are thus what makes neurons one. Of opposite
  * signs, relu(X w_a) - relu(X w_b) has weights w_a - w_b, whose pattern may be another; where
- * w_b = c w_a it is (1 - c) relu(X w_a), one neuron of the sign of 1 - c. */
+ * w_b = c w_a it is (1 - c) relu(X w_a), one neuron of the sign of 1 - c.
+ * With several outputs equal patterns are not enough, as D * (X w_a) v_a' + D * (X w_b) v_b' is of
+ * rank 2 unless w_b = c w_a; then it is D * (X w_a) (v_a + c v_b)'. */
 #include "solver/merge.h"
 
 #include "solver/restricted.h"
@@ -14,6 +16,8 @@
 
 /* Weights of parallel neurons agree to this relative difference. */
 #define PARALLEL_TOLERANCE 1e-6
+/* Of unit length, with one pattern: directions that differ by less are one. */
+#define DIRECTION_TOLERANCE 1e-4
 
 typedef struct neuron_pattern {
     uint64_t hash;
@@ -44,7 +48,9 @@ typedef struct merger {
     neuron_pattern *patterns;
     pattern_group *groups;
     size_t group_count;
-    group_weight *scratch; /* [nnz] */
+    group_weight *scratch; /* fused: [nnz] */
+    double *sum;           /* factored: [outputs] */
+    uint8_t *done;         /* factored: [live], neurons that are merged already */
     merged_network *merged;
 } merger;
 
@@ -207,14 +213,102 @@ static void append_group(merger *self, size_t number)
         self->merged->always_active += self->merged->weights.live - before;
 }
 
+/* ---------------------------------------------------------------- several outputs */
+
+static double row_length(const sparse *matrix, size_t place)
+{
+    double squares = 0;
+    for (size_t k = matrix->start[place]; k < matrix->start[place + 1]; k++)
+        squares += (double)matrix->value[k] * (double)matrix->value[k];
+    return sqrt(squares);
+}
+
+static bool same_direction(const sparse *matrix, size_t a, size_t b)
+{
+    double length_a = row_length(matrix, a), length_b = row_length(matrix, b);
+    size_t p = matrix->start[a], q = matrix->start[b];
+    while (p < matrix->start[a + 1] || q < matrix->start[b + 1]) {
+        bool left = p < matrix->start[a + 1], right = q < matrix->start[b + 1];
+        bool take_left = left && (!right || matrix->column[p] <= matrix->column[q]);
+        bool take_right = right && (!left || matrix->column[q] <= matrix->column[p]);
+        double difference = 0;
+        if (take_left)
+            difference += (double)matrix->value[p++] / length_a;
+        if (take_right)
+            difference -= (double)matrix->value[q++] / length_b;
+        if (fabs(difference) > DIRECTION_TOLERANCE)
+            return false;
+    }
+    return true;
+}
+
+/* sum += |w1| w2 of a neuron. */
+static void add_outputs(merger *self, size_t place)
+{
+    const sparse *hidden = &self->model->hidden[0], *output = &self->model->output;
+    size_t from = 0, end = output->live;
+    while (from < end) {
+        size_t middle = from + (end - from) / 2;
+        if (output->row[middle] < hidden->row[place])
+            from = middle + 1;
+        else
+            end = middle;
+    }
+    if (from == output->live || output->row[from] != hidden->row[place])
+        return;
+    double length = row_length(hidden, place);
+    for (size_t k = output->start[from]; k < output->start[from + 1]; k++)
+        self->sum[output->column[k]] += length * (double)output->value[k];
+}
+
+/* Appends w1 of a neuron and the sum, both at the square root of the length of their product. */
+static void append_balanced(merger *self, size_t place)
+{
+    const sparse *hidden = &self->model->hidden[0];
+    sparse *to = &self->merged->weights;
+    uint32_t row = (uint32_t)(2 * to->live);
+    double squares = 0, length = row_length(hidden, place);
+    for (size_t k = 0; k < self->model->outputs; k++)
+        squares += self->sum[k] * self->sum[k];
+    double side = sqrt(sqrt(squares));
+    for (size_t k = hidden->start[place]; side > 0 && k < hidden->start[place + 1]; k++)
+        sparse_append(to, row, hidden->column[k],
+                      (float)(side * (double)hidden->value[k] / length));
+    for (size_t k = 0; k < self->model->outputs; k++)
+        if (self->sum[k] != 0)
+            sparse_append(to, row, (uint32_t)(self->model->inputs + 1 + k),
+                          (float)(self->sum[k] / side));
+}
+
+/* Appends the neurons that a group comes to: one for each direction with outputs. */
+static void append_factored_group(merger *self, size_t number)
+{
+    const pattern_group *group = &self->groups[number];
+    const neuron_pattern *patterns = self->patterns + group->first;
+    for (size_t i = 0; i < group->count; i++) {
+        if (self->done[patterns[i].place])
+            continue;
+        memset(self->sum, 0, self->model->outputs * sizeof *self->sum);
+        for (size_t k = i; k < group->count; k++) {
+            size_t place = patterns[k].place;
+            if (!self->done[place] &&
+                same_direction(&self->model->hidden[0], patterns[i].place, place)) {
+                add_outputs(self, place);
+                self->done[place] = 1;
+            }
+        }
+        append_balanced(self, patterns[i].place);
+    }
+}
+
+/* ---------------------------------------------------------------- the whole */
+
 static reliht_status check_model(reliht_context *context, const reliht_model *model,
                                  const reliht_dataset *dataset)
 {
-    if (model->kind != RELIHT_FUSED || model->layers != 1)
+    if (model->layers != 1)
         return fail(context, RELIHT_ARGUMENT,
-                    "the network is %s with %zu hidden layers; one output and one hidden layer "
-                    "are needed",
-                    model->kind == RELIHT_FUSED ? "fused" : "factored", model->layers);
+                    "the network has %zu hidden layers; one hidden layer is needed", model->layers);
     if (model->inputs != dataset->inputs)
         return fail(context, RELIHT_ARGUMENT, "the network reads %zu inputs, but the data have %zu",
                     model->inputs, dataset->inputs);
@@ -231,9 +325,11 @@ reliht_status merge_network(reliht_context *context, const reliht_model *model,
     if (status)
         return status;
     const sparse *weights = &model->hidden[0];
+    bool one_output = model->kind == RELIHT_FUSED;
     merged->neurons = weights->live;
-    status =
-        sparse_create(context, &merged->weights, 2 * weights->live, weights->columns, weights->nnz);
+    status = sparse_create(context, &merged->weights, 2 * weights->live,
+                           one_output ? weights->columns : model->inputs + 1 + model->outputs,
+                           weights->nnz + model->output.nnz);
     if (!status && weights->nnz)
         status = form_patterns(&self, dataset);
 #define ALLOCATE(field, count)                                                   \
@@ -242,13 +338,23 @@ reliht_status merge_network(reliht_context *context, const reliht_model *model,
                            "neurons to merge", &self.field)
     ALLOCATE(patterns, weights->live);
     ALLOCATE(groups, weights->live);
-    ALLOCATE(scratch, weights->nnz);
+    if (one_output) {
+        ALLOCATE(scratch, weights->nnz);
+    } else {
+        ALLOCATE(sum, model->outputs);
+        ALLOCATE(done, weights->live);
+    }
 #undef ALLOCATE
     if (!status) {
         form_groups(&self);
         for (size_t group = 0; group < self.group_count; group++)
-            append_group(&self, group);
+            if (one_output)
+                append_group(&self, group);
+            else
+                append_factored_group(&self, group);
     }
+    gate_release(context, self.done);
+    gate_release(context, self.sum);
     gate_release(context, self.scratch);
     gate_release(context, self.groups);
     gate_release(context, self.patterns);

@@ -71,6 +71,11 @@ static void score_pairs(const sparse *planted, const sparse *found, const size_t
     recovery->weight_rel_error = error > 0 ? sqrt(error / norm) : 0;
 }
 
+static const char *kind_name(const reliht_model *model)
+{
+    return model->kind == RELIHT_FUSED ? "fused" : "factored";
+}
+
 reliht_status reliht_model_recovery(reliht_context *context, const reliht_model *planted,
                                     const reliht_model *model, const reliht_dataset *dataset,
                                     reliht_recovery *recovery)
@@ -78,6 +83,10 @@ reliht_status reliht_model_recovery(reliht_context *context, const reliht_model 
     merged_network truth, found = {0};
     size_t *partner = NULL;
     *recovery = (reliht_recovery){0};
+    if (planted->kind != model->kind || planted->outputs != model->outputs)
+        return fail(context, RELIHT_ARGUMENT,
+                    "a %s network with %zu outputs was compared with a %s one with %zu",
+                    kind_name(planted), planted->outputs, kind_name(model), model->outputs);
     reliht_status status = merge_network(context, planted, dataset, &truth);
     if (status)
         return status;
@@ -101,6 +110,14 @@ done:
 }
 
 /* ---------------------------------------------------------------- identifiability, oracle */
+
+static reliht_status check_fused(reliht_context *context, const reliht_model *model)
+{
+    if (model->kind == RELIHT_FUSED)
+        return RELIHT_OK;
+    return fail(context, RELIHT_ARGUMENT,
+                "the network is factored (%zu outputs); one output is needed", model->outputs);
+}
 
 /* The operator on the support and with the patterns of a reduced network. */
 static reliht_status open_merged(reliht_context *context, const reliht_dataset *dataset,
@@ -136,7 +153,9 @@ reliht_status reliht_model_identifiability(reliht_context *context, const reliht
     restricted operator;
     restricted_spectrum spectrum = {0};
     *identifiability = (reliht_identifiability){0};
-    reliht_status status = merge_network(context, model, dataset, &merged);
+    reliht_status status = check_fused(context, model);
+    if (!status)
+        status = merge_network(context, model, dataset, &merged);
     if (status)
         return status;
     const sparse *weights = &merged.weights;
@@ -193,7 +212,9 @@ reliht_status reliht_model_oracle(reliht_context *context, const reliht_model *p
     if (dataset->outputs != 1 || !dataset->y)
         return fail(context, RELIHT_ARGUMENT,
                     "the data have targets for %zu outputs; one is needed", dataset->outputs);
-    reliht_status status = merge_network(context, planted, dataset, &merged);
+    reliht_status status = check_fused(context, planted);
+    if (!status)
+        status = merge_network(context, planted, dataset, &merged);
     if (status)
         return status;
     const sparse *weights = &merged.weights;

@@ -290,8 +290,10 @@ typedef struct reliht_recovery {
 } reliht_recovery;
 
 /* Compares after the best pairing of neurons: the one of least total squared distance of weights, a
- * neuron without a partner compared with zero. Both models are fused with one layer, for the inputs
- * of `dataset`; the one found may have a bias input. Errors: ARGUMENT, MEMORY. */
+ * neuron without a partner compared with zero. Both models have one layer and are fused, or
+ * factored with the same outputs, for the inputs of `dataset`; the one found may have a bias input.
+ * Factored neurons are compared with both sides scaled to equal length. Errors: ARGUMENT, MEMORY.
+ */
 reliht_status reliht_model_recovery(reliht_context *context, const reliht_model *planted,
                                     const reliht_model *model, const reliht_dataset *dataset,
                                     reliht_recovery *recovery);
