@@ -156,6 +156,8 @@ TEST(Sparse, AppendFindCompare)
     EXPECT_EQ(sparse_find_row(&a, 7), 1u);
     EXPECT_EQ(sparse_find_row(&a, 2), a.live);
     EXPECT_EQ(sparse_common(&a, &b), 1u);
+    EXPECT_EQ(sparse_row_squares(&a, 0), 5.0);
+    EXPECT_EQ(sparse_row_squares(&a, 1), 9.0);
     EXPECT_DOUBLE_EQ(sparse_distance(&a, &b), std::sqrt(1.0 + 9 + 9 + 16));
     sparse_copy(&b, &a);
     EXPECT_EQ(sparse_distance(&a, &b), 0.0);

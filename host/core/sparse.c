@@ -97,6 +97,14 @@ static size_t walk_union(const sparse *a, const sparse *b, double *squares)
     return common;
 }
 
+double sparse_row_squares(const sparse *matrix, size_t place)
+{
+    double sum = 0;
+    for (size_t k = matrix->start[place]; k < matrix->start[place + 1]; k++)
+        sum += (double)matrix->value[k] * (double)matrix->value[k];
+    return sum;
+}
+
 size_t sparse_common(const sparse *a, const sparse *b)
 {
     double squares;

@@ -38,6 +38,9 @@ void sparse_copy(sparse *to, const sparse *from);
 /* Position in row[] of `row`, or live if it holds nothing. */
 size_t sparse_find_row(const sparse *matrix, uint32_t row);
 
+/* Squared length of the row at a place in row[], in double. */
+double sparse_row_squares(const sparse *matrix, size_t place);
+
 /* Number of (row, column) that are in both. */
 size_t sparse_common(const sparse *a, const sparse *b);
 

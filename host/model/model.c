@@ -150,8 +150,8 @@ reliht_status reliht_model_compare(reliht_context *context, const reliht_model *
     if (planted->kind != model->kind || planted->layers != model->layers)
         return fail(context, RELIHT_ARGUMENT,
                     "the planted model is %s with %zu hidden layers, the other %s with %zu",
-                    planted->kind == RELIHT_FUSED ? "fused" : "factored", planted->layers,
-                    model->kind == RELIHT_FUSED ? "fused" : "factored", model->layers);
+                    model_kind_name(planted), planted->layers, model_kind_name(model),
+                    model->layers);
     reliht_status status =
         comparable(context, &planted->output, &model->output, "output after layer", model->layers);
     for (size_t l = 0; l < model->layers && !status; l++)

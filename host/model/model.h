@@ -30,6 +30,12 @@ reliht_status model_create(reliht_context *context, reliht_model_kind kind, size
 reliht_status model_describe(reliht_model *model, const char *solver, uint64_t seed,
                              size_t nnz_budget);
 
+/* "fused" or "factored". */
+static inline const char *model_kind_name(const reliht_model *model)
+{
+    return model->kind == RELIHT_FUSED ? "fused" : "factored";
+}
+
 /* Fixed sign of a neuron's output in a fused model. */
 static inline float neuron_sign(reliht_signs signs, uint32_t neuron)
 {

@@ -215,17 +215,10 @@ static void append_group(merger *self, size_t number)
 
 /* ---------------------------------------------------------------- several outputs */
 
-static double row_length(const sparse *matrix, size_t place)
-{
-    double squares = 0;
-    for (size_t k = matrix->start[place]; k < matrix->start[place + 1]; k++)
-        squares += (double)matrix->value[k] * (double)matrix->value[k];
-    return sqrt(squares);
-}
-
 static bool same_direction(const sparse *matrix, size_t a, size_t b)
 {
-    double length_a = row_length(matrix, a), length_b = row_length(matrix, b);
+    double length_a = sqrt(sparse_row_squares(matrix, a)),
+           length_b = sqrt(sparse_row_squares(matrix, b));
     size_t p = matrix->start[a], q = matrix->start[b];
     while (p < matrix->start[a + 1] || q < matrix->start[b + 1]) {
         bool left = p < matrix->start[a + 1], right = q < matrix->start[b + 1];
@@ -246,17 +239,10 @@ static bool same_direction(const sparse *matrix, size_t a, size_t b)
 static void add_outputs(merger *self, size_t place)
 {
     const sparse *hidden = &self->model->hidden[0], *output = &self->model->output;
-    size_t from = 0, end = output->live;
-    while (from < end) {
-        size_t middle = from + (end - from) / 2;
-        if (output->row[middle] < hidden->row[place])
-            from = middle + 1;
-        else
-            end = middle;
-    }
-    if (from == output->live || output->row[from] != hidden->row[place])
+    size_t from = sparse_find_row(output, hidden->row[place]);
+    if (from == output->live)
         return;
-    double length = row_length(hidden, place);
+    double length = sqrt(sparse_row_squares(hidden, place));
     for (size_t k = output->start[from]; k < output->start[from + 1]; k++)
         self->sum[output->column[k]] += length * (double)output->value[k];
 }
@@ -267,7 +253,7 @@ static void append_balanced(merger *self, size_t place)
     const sparse *hidden = &self->model->hidden[0];
     sparse *to = &self->merged->weights;
     uint32_t row = (uint32_t)(2 * to->live);
-    double squares = 0, length = row_length(hidden, place);
+    double squares = 0, length = sqrt(sparse_row_squares(hidden, place));
     for (size_t k = 0; k < self->model->outputs; k++)
         squares += self->sum[k] * self->sum[k];
     double side = sqrt(sqrt(squares));

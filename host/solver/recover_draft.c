@@ -72,14 +72,6 @@ static void mark_neuron(sparse *w, size_t place)
         w->value[k] = NAN;
 }
 
-static double squared_norm(const sparse *w, size_t place)
-{
-    double sum = 0;
-    for (size_t k = w->start[place]; k < w->start[place + 1]; k++)
-        sum += (double)w->value[k] * (double)w->value[k];
-    return sum;
-}
-
 /* ---------------------------------------------------------------- merging */
 
 /* Least cosine at which a neuron of squared length `squares` goes into another: two at a small
@@ -150,7 +142,7 @@ size_t draft_merge(recovery *run, draft *net)
     double objective = fmax(net->objective, run->goal * run->target_squares);
     size_t merged = 0;
     for (size_t p = 0; p < w->live; p++) {
-        run->norms[p] = squared_norm(w, p);
+        run->norms[p] = sparse_row_squares(w, p);
         run->owner[p] = (uint32_t)p;
         run->turned[p] = 0;
     }
@@ -205,7 +197,7 @@ static reliht_status mark_surplus(recovery *run, draft *net, uint32_t subtracts)
     run->best.keep = run->neurons[subtracts];
     selector_reset(&run->best);
     for (size_t p = 0; p < w->live; p++) {
-        const entry offered = {(float)sqrt(squared_norm(w, p)), 0, (uint32_t)p};
+        const entry offered = {(float)sqrt(sparse_row_squares(w, p)), 0, (uint32_t)p};
         if (w->row[p] % 2 == subtracts)
             selector_offer(&run->best, &offered, 1);
     }

@@ -19,14 +19,6 @@
 
 /* ---------------------------------------------------------------- recovery */
 
-static double row_squares(const sparse *matrix, size_t row)
-{
-    double sum = 0;
-    for (size_t k = matrix->start[row]; k < matrix->start[row + 1]; k++)
-        sum += (double)matrix->value[k] * (double)matrix->value[k];
-    return sum;
-}
-
 /* Number of shared columns of two rows; *squares <- their squared distance. */
 static size_t compare_rows(const sparse *a, size_t i, const sparse *b, size_t j, double *squares)
 {
@@ -53,12 +45,12 @@ static void score_pairs(const sparse *planted, const sparse *found, const size_t
     size_t common = 0;
     double error = 0, norm = 0;
     for (size_t j = 0; j < found->live; j++)
-        error += row_squares(found, j);
+        error += sparse_row_squares(found, j);
     for (size_t i = 0; i < planted->live; i++) {
-        double squares = row_squares(planted, i);
+        double squares = sparse_row_squares(planted, i);
         norm += squares;
         if (partner[i] != found->live) {
-            error -= row_squares(found, partner[i]);
+            error -= sparse_row_squares(found, partner[i]);
             common += compare_rows(planted, i, found, partner[i], &squares);
             recovery->matched_neurons++;
         }
@@ -71,11 +63,6 @@ static void score_pairs(const sparse *planted, const sparse *found, const size_t
     recovery->weight_rel_error = error > 0 ? sqrt(error / norm) : 0;
 }
 
-static const char *kind_name(const reliht_model *model)
-{
-    return model->kind == RELIHT_FUSED ? "fused" : "factored";
-}
-
 reliht_status reliht_model_recovery(reliht_context *context, const reliht_model *planted,
                                     const reliht_model *model, const reliht_dataset *dataset,
                                     reliht_recovery *recovery)
@@ -86,7 +73,8 @@ reliht_status reliht_model_recovery(reliht_context *context, const reliht_model 
     if (planted->kind != model->kind || planted->outputs != model->outputs)
         return fail(context, RELIHT_ARGUMENT,
                     "a %s network with %zu outputs was compared with a %s one with %zu",
-                    kind_name(planted), planted->outputs, kind_name(model), model->outputs);
+                    model_kind_name(planted), planted->outputs, model_kind_name(model),
+                    model->outputs);
     reliht_status status = merge_network(context, planted, dataset, &truth);
     if (status)
         return status;
