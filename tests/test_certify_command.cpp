@@ -72,6 +72,26 @@ TEST_F(CertifyCommand, PrintsNumbersAndWhatTheyAre)
     EXPECT_NE(outcome.out.find("\nverdict "), std::string::npos) << outcome.out;
 }
 
+TEST_F(CertifyCommand, SaysWhatThereIsNoDistanceOf)
+{
+    const Words alone = {"certify", "--samples",        "60", "--inputs", "4", "--hidden",
+                         "1",       "--planted-hidden", "1",  "--nnz",    "1", "--directions",
+                         "2",       "--searches",       "1"};
+    Outcome outcome = run(alone);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.out.find(" nan"), std::string::npos) << outcome.out;
+    EXPECT_NE(outcome.out.find("there is a single pattern"), std::string::npos) << outcome.out;
+    EXPECT_NE(outcome.out.find("no drawn patterns"), std::string::npos) << outcome.out;
+    Words more = alone;
+    more[6] = "3";
+    outcome = run(more);
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(outcome.out.find(" nan"), std::string::npos) << outcome.out;
+    EXPECT_NE(outcome.out.find("the network has a single pattern; at least"), std::string::npos)
+        << outcome.out;
+    EXPECT_NE(outcome.out.find("nearest drawn pattern"), std::string::npos) << outcome.out;
+}
+
 TEST_F(CertifyCommand, TakesDataAndNetworks)
 {
     write_regression(100, 5);

@@ -447,8 +447,6 @@ TEST(Oracle, IsLeastSquaresOnTheSupport)
     }
 }
 
-// ---------------------------------------------------------------- bad input, memory
-
 // ---------------------------------------------------------------- several outputs
 
 namespace
@@ -588,6 +586,8 @@ TEST(RecoveryOfSeveralOutputs, OnlyWholeNeuronsCount)
     EXPECT_DOUBLE_EQ(found.support_recall, 6.0 / 9);
     EXPECT_EQ(found.support_precision, 1);
 }
+
+// ---------------------------------------------------------------- bad input, memory
 
 TEST(Recovery, RefusesOtherNetworks)
 {

@@ -1,6 +1,7 @@
 /* `reliht certify`: the conditions of the recovery guarantee, measured. */
 #include "cli/cli.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static const char *const VERDICTS[] = {
@@ -110,6 +111,26 @@ static void put_certificate(json_t *result, const reliht_certificate *found)
     put_kinds(result, found);
 }
 
+/* What there is of distances: a single pattern has none, and there may be no drawn ones. */
+static void print_distances(const struct run *run, const reliht_certificate *found)
+{
+    const char *kind = found->compared == found->patterns ? "exact" : "an upper bound";
+    if (!isnan(found->distance_min_network))
+        run_fact(run, "distances", "at least %.4f in the network (exact), %.4f in all (%s)",
+                 found->distance_min_network, found->distance_min, kind);
+    else if (!isnan(found->distance_min))
+        run_fact(run, "distances", "the network has a single pattern; at least %.4f in all (%s)",
+                 found->distance_min, kind);
+    else
+        run_fact(run, "distances", "there is a single pattern");
+    if (isnan(found->coverage_mean))
+        run_fact(run, "coverage", "there are no drawn patterns beside the network's");
+    else
+        run_fact(run, "coverage",
+                 "nearest drawn pattern at %.4f in the mean, %.4f at worst (exact)",
+                 found->coverage_mean, found->coverage_worst);
+}
+
 static void print_certificate(const struct run *run, const reliht_certificate *found)
 {
     const reliht_identifiability *network = &found->identifiability;
@@ -119,11 +140,7 @@ static void print_certificate(const struct run *run, const reliht_certificate *f
              network->neurons, network->distinct, network->inactive);
     run_fact(run, "active share", "at least %.4f for the network, %.4f for all (exact)",
              found->active_min_network, found->active_min);
-    run_fact(run, "distances", "at least %.4f in the network (exact), %.4f in all (%s)",
-             found->distance_min_network, found->distance_min,
-             found->compared == found->patterns ? "exact" : "an upper bound");
-    run_fact(run, "coverage", "nearest drawn pattern at %.4f in the mean, %.4f at worst (exact)",
-             found->coverage_mean, found->coverage_worst);
+    print_distances(run, found);
     for (size_t i = 0; i < 3; i++) {
         const reliht_certificate_level *level = &found->levels[i];
         char label[32];

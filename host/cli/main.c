@@ -208,7 +208,7 @@ static const struct command COMMANDS[] = {
      "planted, what the recovery guarantee rests on: how many samples activate each\n"
      "neuron, how far the patterns are apart and from drawn ones, restricted strong\n"
      "convexity and smoothness of the convex form with --hidden patterns, and the\n"
-     "contraction they imply; and says plainly whether recovery is to be expected.\n"
+     "contraction they imply; and says plainly whether it applies.\n"
      "Every number is marked as exact, a bound or an estimate.",
      "  reliht certify --samples 2000 --hidden 50 --planted-hidden 5 --nnz 10\n"
      "  reliht certify --data fashion-mnist --train-limit 5000 --model fashion.safetensors",

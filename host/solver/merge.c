@@ -4,8 +4,9 @@
  * too. Equal patterns (not only parallel weights) are thus what makes neurons one. Of opposite
  * signs, relu(X w_a) - relu(X w_b) has weights w_a - w_b, whose pattern may be another; where
  * w_b = c w_a it is (1 - c) relu(X w_a), one neuron of the sign of 1 - c.
- * With several outputs equal patterns are not enough, as D * (X w_a) v_a' + D * (X w_b) v_b' is of
- * rank 2 unless w_b = c w_a; then it is D * (X w_a) (v_a + c v_b)'. */
+ * With several outputs equal patterns are not enough: D * (X w_a) v_a' + D * (X w_b) v_b' is of
+ * rank 2 unless one side is parallel. Where w_b = c w_a it is D * (X w_a) (v_a + c v_b)'; neurons
+ * of which only v_a and v_b are parallel stay two. */
 #include "solver/merge.h"
 
 #include "solver/restricted.h"

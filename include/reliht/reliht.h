@@ -311,7 +311,8 @@ typedef struct reliht_identifiability {
     size_t always_active; /* reduced neurons that are linear on the data */
     size_t weights;       /* of the reduced network */
     double smallest_eigenvalue; /* of A_S^T A_S / samples: an upper bound of it, and */
-    double largest_eigenvalue;  /* a lower bound, both exact for up to 128 weights */
+    double largest_eigenvalue;  /* a lower bound, both exact for up to 128 weights (fewer with
+                                   more than 120000 samples) */
 } reliht_identifiability;
 
 /* Errors: ARGUMENT, MEMORY. */
@@ -438,7 +439,8 @@ typedef struct reliht_progress {
 typedef bool (*reliht_progress_function)(void *user, const reliht_progress *progress);
 
 typedef struct reliht_train_options {
-    reliht_solver solver;         /* auto: recover for several real-valued outputs (step auto,
+    reliht_solver solver;         /* auto: recover for several real-valued outputs and for three or
+                                     more classes with up to 10 weights a class (step auto,
                                      importance sketch), else aiht */
     size_t hidden, nnz, layers;   /* 100, 1000, 1 */
     size_t epochs;                /* 15 */
