@@ -560,12 +560,15 @@ TEST(RecoveryOfSeveralOutputs, IsTheBestOfAllPairings)
             for (size_t j = 0; j < 3; j++) {
                 std::vector<double> a = balanced(THREE[j]), b = balanced(found[order[j]]);
                 double apart = 0, together = 0;
+                bool shared = false; // an input, without which neurons do not pair
+                for (size_t c = 0; c < 4; c++)
+                    shared |= a[c] != 0 && b[c] != 0;
                 for (size_t i = 0; i < a.size(); i++) {
                     apart += a[i] * a[i] + b[i] * b[i];
                     together += (a[i] - b[i]) * (a[i] - b[i]);
                     norm += a[i] * a[i];
                 }
-                sum += std::min(apart, together);
+                sum += shared ? std::min(apart, together) : apart;
             }
             least = std::min(least, sum);
         } while (std::next_permutation(order.begin(), order.end()));

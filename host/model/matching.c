@@ -3,9 +3,9 @@
  *     g_ij = |a_i|^2 + |b_j|^2 - |a_i - b_j|^2 = 2 a_i . b_j,
  * which are not zero only where two rows share a column. Pairs of no positive gain are as good
  * unpaired, so the graph is sparse, and it is never stored: the gains of a row are formed from the
- * columns of `right` whenever the row is reached. Memory is O(entries + columns); one of the
- * left->live searches costs O(k^2 + entries of the rows it reaches) for k rows reached, and ends at
- * once where the best partner is still free. */
+ * columns of `right` whenever the row is reached; columns that do not pair rows only add to them.
+ * Memory is O(entries + columns); one of the left->live searches costs O(k^2 + entries of the rows
+ * it reaches) for k rows reached, and ends at once where the best partner is still free. */
 #include "model/matching.h"
 
 #include <math.h>
@@ -13,6 +13,7 @@
 
 typedef struct matching {
     const sparse *left, *right;
+    size_t pairing;  /* columns below this pair rows */
     size_t *partner; /* [left->live], right->live: none */
     size_t *owner;   /* [right->live], left->live: free */
     /* right by columns */
@@ -86,14 +87,33 @@ static void index_columns(matching *self)
     self->start[right->columns] = right->nnz;
 }
 
-/* Gains of row i with all rows it shares a column with. */
+/* Twice the product of two rows over the columns that do not pair them. */
+static double other_columns(const matching *self, size_t i, size_t j)
+{
+    const sparse *left = self->left, *right = self->right;
+    size_t p = left->start[i + 1], q = right->start[j + 1];
+    double sum = 0;
+    while (p > left->start[i] && q > right->start[j]) {
+        uint32_t a = left->column[p - 1], b = right->column[q - 1];
+        if (a < self->pairing || b < self->pairing)
+            break;
+        if (a == b)
+            sum += 2 * (double)left->value[p - 1] * (double)right->value[q - 1];
+        p -= a >= b;
+        q -= b >= a;
+    }
+    return sum;
+}
+
+/* Gains of row i with all rows it shares a pairing column with. */
 static void collect_gains(matching *self, size_t i)
 {
     const sparse *left = self->left, *right = self->right;
     for (size_t g = 0; g < self->gained_count; g++)
         self->gain[self->gained[g]] = 0;
     self->gained_count = 0;
-    for (size_t k = left->start[i]; k < left->start[i + 1]; k++) {
+    for (size_t k = left->start[i]; k < left->start[i + 1] && left->column[k] < self->pairing;
+         k++) {
         size_t column = left->column[k];
         for (size_t e = self->start[column]; e < self->start[column + 1]; e++) {
             size_t j = self->rows[e];
@@ -106,6 +126,8 @@ static void collect_gains(matching *self, size_t i)
             self->gain[j] = self->gain[j] + product == 0 ? -1e-300 : self->gain[j] + product;
         }
     }
+    for (size_t g = 0; g < self->gained_count; g++)
+        self->gain[self->gained[g]] += other_columns(self, i, self->gained[g]);
 }
 
 /* Ways that go on from row i, which is reached at `base`. */
@@ -202,9 +224,9 @@ static void add_row(matching *self, size_t first)
 }
 
 reliht_status match_rows(reliht_context *context, const sparse *left, const sparse *right,
-                         size_t *partner)
+                         size_t pairing, size_t *partner)
 {
-    matching self = {.left = left, .right = right, .partner = partner};
+    matching self = {.left = left, .right = right, .pairing = pairing, .partner = partner};
     reliht_status status = matching_open(context, &self);
     if (status)
         goto done;

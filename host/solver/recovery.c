@@ -39,23 +39,25 @@ static size_t compare_rows(const sparse *a, size_t i, const sparse *b, size_t j,
     return common;
 }
 
+/* paired [found->live]: zeros on entry. */
 static void score_pairs(const sparse *planted, const sparse *found, const size_t *partner,
-                        reliht_recovery *recovery)
+                        uint8_t *paired, reliht_recovery *recovery)
 {
     size_t common = 0;
     double error = 0, norm = 0;
-    for (size_t j = 0; j < found->live; j++)
-        error += sparse_row_squares(found, j);
     for (size_t i = 0; i < planted->live; i++) {
         double squares = sparse_row_squares(planted, i);
         norm += squares;
         if (partner[i] != found->live) {
-            error -= sparse_row_squares(found, partner[i]);
+            paired[partner[i]] = 1;
             common += compare_rows(planted, i, found, partner[i], &squares);
             recovery->matched_neurons++;
         }
         error += squares;
     }
+    for (size_t j = 0; j < found->live; j++)
+        if (!paired[j])
+            error += sparse_row_squares(found, j);
     recovery->planted_neurons = planted->live;
     recovery->found_neurons = found->live;
     recovery->support_recall = planted->nnz ? (double)common / (double)planted->nnz : 1;
@@ -69,6 +71,7 @@ reliht_status reliht_model_recovery(reliht_context *context, const reliht_model 
 {
     merged_network truth, found = {0};
     size_t *partner = NULL;
+    uint8_t *paired = NULL;
     *recovery = (reliht_recovery){0};
     if (planted->kind != model->kind || planted->outputs != model->outputs)
         return fail(context, RELIHT_ARGUMENT,
@@ -87,10 +90,14 @@ reliht_status reliht_model_recovery(reliht_context *context, const reliht_model 
     status = gate_allocate(context, MEMORY_workspace, truth.weights.live, sizeof *partner,
                            "pairs of neurons", &partner);
     if (!status)
-        status = match_rows(context, &truth.weights, &found.weights, partner);
+        status = gate_allocate(context, MEMORY_workspace, found.weights.live, sizeof *paired,
+                               "neurons that are paired", &paired);
     if (!status)
-        score_pairs(&truth.weights, &found.weights, partner, recovery);
+        status = match_rows(context, &truth.weights, &found.weights, dataset->inputs + 1, partner);
+    if (!status)
+        score_pairs(&truth.weights, &found.weights, partner, paired, recovery);
 done:
+    gate_release(context, paired);
     gate_release(context, partner);
     merged_destroy(context, &found);
     merged_destroy(context, &truth);
