@@ -50,6 +50,9 @@ void restricted_close(restricted *self)
 
 reliht_status restricted_set_targets(restricted *self, const float *targets)
 {
+    if (!targets && !self->has_targets)
+        return RELIHT_OK;
+    self->has_targets = targets != NULL;
     if (targets)
         memcpy(self->data.y, targets, self->data.samples * sizeof *targets);
     else

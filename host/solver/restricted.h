@@ -12,7 +12,8 @@ typedef struct restricted {
     reliht_dataset data; /* the caller's inputs, with targets of our own */
     batch *batch;
     fused *model;
-    size_t words; /* of a pattern */
+    size_t words;     /* of a pattern */
+    bool has_targets; /* else they are zero */
 } restricted;
 
 /* `problem`: as for fused_create, but for `samples`, which are all of the data set; nnz is the
