@@ -109,7 +109,7 @@ reliht_status model_describe(reliht_model *model, const char *solver, uint64_t s
     bool done = object && set_text(object, "format", "reliht") &&
                 set_text(object, "format_version", MODEL_FORMAT_VERSION) &&
                 set_text(object, "version", "%s", reliht_version()) &&
-                set_text(object, "kind", model_kind_name(model)) &&
+                set_text(object, "kind", "%s", model_kind_name(model)) &&
                 set_text(object, "bias", model->bias ? "true" : "false") &&
                 set_text(object, "inputs", "%zu", model->inputs) &&
                 set_text(object, "outputs", "%zu", model->outputs) && set_hidden(object, model) &&
