@@ -48,6 +48,10 @@ TEST_F(CertifyCommand, PrintsNumbersAndWhatTheyAre)
     EXPECT_EQ(result.text("command"), "certify");
     EXPECT_EQ(result.number("samples"), 200);
     EXPECT_EQ(result.number("patterns"), 5);
+    EXPECT_TRUE(json_is_true(result["identifiable"]));
+    EXPECT_EQ(result.number("merged_neurons") + result.number("inactive_neurons"), 0);
+    EXPECT_GT(result.number("support_eigenvalue_min"), 0);
+    EXPECT_GE(result.number("support_eigenvalue_max"), result.number("support_eigenvalue_min"));
     ASSERT_EQ(json_array_size(result["levels"]), 3u);
     for (size_t i = 0; i < 3; i++) {
         const json_t *level = json_array_get(result["levels"], i);

@@ -478,6 +478,30 @@ TEST(Recover, ACancelledRunHandsOverItsBest)
     }
 }
 
+// Steps of the published method, tried in the end, are no steps of the search.
+bool stop_within_an_epoch(void *user, const reliht_progress *progress)
+{
+    auto *calls = static_cast<int *>(user);
+    if (progress->epoch == progress->epochs && progress->batch == 0)
+        ++*calls;
+    return *calls < 2;
+}
+
+TEST(Recover, ThePublishedMethodCanBeCancelledToo)
+{
+    Planted p(draw_of(300, 10, 6, 30, 3));
+    int calls = 0;
+    p.options.nnz = 20; // too few for an exact network
+    p.options.epochs = 3;
+    p.options.progress = stop_within_an_epoch;
+    p.options.progress_user = &calls;
+    EXPECT_EQ(p.train(), RELIHT_CANCELLED);
+    EXPECT_EQ(calls, 2);
+    ASSERT_NE(p.model, nullptr);
+    EXPECT_GT(reliht_model_nnz(p.model), 0u);
+    EXPECT_LE(reliht_model_nnz(p.model), 20u);
+}
+
 TEST(Recover, SurvivesFailingAllocations)
 {
     for (bool convex : {false, true})

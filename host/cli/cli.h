@@ -103,10 +103,8 @@ void planted_options(const struct settings *settings, reliht_planted_options *op
 /* Draws, or plants on the inputs of --inputs-from. */
 int planted_draw(struct run *run, const reliht_planted_options *options, reliht_model **planted,
                  reliht_dataset **data);
-/* Whether the data determine a network's weights, neurons told apart by their patterns or, with
- * `by_number`, by their numbers. */
-int identifiability_report(struct run *run, const reliht_model *network, const reliht_dataset *data,
-                           bool by_number);
+/* Whether the data determine the weights of a network, for commands that report it. */
+void put_identifiability(json_t *result, const reliht_identifiability *found);
 
 /* ---- command_inr.c: images, for the commands that fit them. */
 /* EXIT_USAGE if the options tell of no image. */

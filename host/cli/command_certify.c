@@ -94,6 +94,7 @@ static void put_certificate(json_t *result, const reliht_certificate *found)
     json_put_count(result, "inputs", found->inputs);
     json_put_count(result, "patterns", found->patterns);
     json_put_count(result, "sparsity", found->sparsity);
+    put_identifiability(result, &found->identifiability);
     json_put(result, "active_min_network", json_number(found->active_min_network));
     json_put(result, "active_min", json_number(found->active_min));
     json_put(result, "distance_min_network", json_number(found->distance_min_network));

@@ -83,8 +83,20 @@ static int compare_by_pairing(struct run *run, const reliht_model *planted,
     return EXIT_DONE;
 }
 
-int identifiability_report(struct run *run, const reliht_model *network, const reliht_dataset *data,
-                           bool by_number)
+void put_identifiability(json_t *result, const reliht_identifiability *found)
+{
+    json_put(result, "identifiable", json_boolean(found->identifiable));
+    json_put_count(result, "merged_neurons", found->neurons - found->inactive - found->distinct);
+    json_put_count(result, "inactive_neurons", found->inactive);
+    json_put_count(result, "always_active_neurons", found->always_active);
+    json_put(result, "support_eigenvalue_min", json_number(found->smallest_eigenvalue));
+    json_put(result, "support_eigenvalue_max", json_number(found->largest_eigenvalue));
+}
+
+/* Whether the data determine the planted weights, neurons told apart by their patterns or, with
+ * `by_number`, by their numbers. */
+static int report_identifiability(struct run *run, const reliht_model *network,
+                                  const reliht_dataset *data, bool by_number)
 {
     reliht_identifiability found;
     reliht_status status = reliht_model_identifiability(run->context, network, data, &found);
@@ -103,12 +115,8 @@ int identifiability_report(struct run *run, const reliht_model *network, const r
         reason = ": neurons with equal patterns share their weights in any way";
     else if (merged)
         reason = ", after merging neurons with equal patterns";
-    json_put(run->result, "identifiable", json_boolean(identifiable));
-    json_put_count(run->result, "merged_neurons", merged);
-    json_put_count(run->result, "inactive_neurons", found.inactive);
-    json_put_count(run->result, "always_active_neurons", found.always_active);
-    json_put(run->result, "support_eigenvalue_min", json_number(found.smallest_eigenvalue));
-    json_put(run->result, "support_eigenvalue_max", json_number(found.largest_eigenvalue));
+    found.identifiable = identifiable;
+    put_identifiability(run->result, &found);
     run_fact(run, "identifiable", "%s%s (eigenvalues on the support %.3g to %.3g)",
              identifiable ? "yes" : "no", reason, found.smallest_eigenvalue,
              found.largest_eigenvalue);
@@ -140,7 +148,7 @@ static int report_recovery(struct run *run, const reliht_model *planted, const r
                            : compare_by_pairing(run, planted, model, data);
     if (result != EXIT_DONE || reliht_model_get_kind(planted) != RELIHT_FUSED)
         return result;
-    result = identifiability_report(run, planted, data, by_number);
+    result = report_identifiability(run, planted, data, by_number);
     if (result == EXIT_DONE && run->settings->noise > 0)
         result = report_oracle(run, planted, data);
     return result;

@@ -82,9 +82,9 @@ static reliht_status check_options(reliht_context *context, const reliht_planted
         size_t nnz = layer_nnz(options, layer);
         if (nnz < 1 || nnz > room)
             return fail(context, RELIHT_ARGUMENT,
-                        "planted network: nnz %zu gives weight layer %zu of %zu %zu nonzeros; it "
-                        "has room for 1 to %llu",
-                        options->nnz, layer + 1, weight_layers(options), nnz,
+                        "planted network: shared equally by %zu weight layers, nnz %zu gives %zu "
+                        "nonzeros to layer %zu, which holds 1 to %llu; change nnz or hidden",
+                        weight_layers(options), options->nnz, nnz, layer + 1,
                         (unsigned long long)room);
     }
     if (!(options->magnitude_minimum >= 0) || isinf(options->magnitude_minimum))

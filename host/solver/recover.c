@@ -96,7 +96,8 @@ static reliht_status load_samples(recovery *run, size_t count)
 
 /* ---------------------------------------------------------------- search */
 
-static bool report_progress(const recovery *run, const draft *net)
+/* After a step of the search, or within one. */
+static bool report_progress(const recovery *run, const draft *net, bool stepped)
 {
     if (!run->options->progress)
         return true;
@@ -104,7 +105,7 @@ static bool report_progress(const recovery *run, const draft *net)
     const reliht_progress progress = {
         .epoch = run->steps / RECOVER_STEPS,
         .epochs = run->options->epochs,
-        .batch = done ? done : RECOVER_STEPS,
+        .batch = done || !stepped ? done : RECOVER_STEPS,
         .batches = RECOVER_STEPS,
         .layer = run->layer,
         .layers = run->layers,
@@ -163,7 +164,7 @@ static reliht_status search(recovery *run)
         if (run->trial.objective < run->local.objective)
             draft_copy(run, &run->local, &run->trial);
         keep_best(run);
-        if (!report_progress(run, &run->local))
+        if (!report_progress(run, &run->local, true))
             return fail(run->context, RELIHT_CANCELLED, "cancelled after %zu steps of the search",
                         run->steps);
         if (level == LEVELS && !is_exact(run, &run->local)) {
@@ -236,12 +237,21 @@ static void take_weights(recovery *run, const sparse *weights)
     run->local.has_linear = false;
 }
 
+/* Every step of the published method can be the last; what is shown is the best network so far. */
+static bool watch_published(void *user, const reliht_progress *progress)
+{
+    const recovery *run = user;
+    (void)progress;
+    return report_progress(run, &run->winner, false);
+}
+
 /* Where no exact network was found, the published method may have a better one. */
 static reliht_status try_published(recovery *run, sparse *weights)
 {
     reliht_train_options options = *run->options;
     reliht_train_report report = {0};
-    options.progress = NULL;
+    options.progress = watch_published;
+    options.progress_user = run;
     options.batch = 0;
     reliht_status status = fused_train(run->context, run->train, NULL, &options, run->layer,
                                        run->layers, weights, &report);
