@@ -81,11 +81,11 @@ static reliht_status check_options(reliht_context *context, const reliht_planted
         uint64_t room = (uint64_t)options->hidden * layer_columns(options, layer);
         size_t nnz = layer_nnz(options, layer);
         if (nnz < 1 || nnz > room)
-            return fail(context, RELIHT_ARGUMENT,
-                        "planted network: shared equally by %zu weight layers, nnz %zu gives %zu "
-                        "nonzeros to layer %zu, which holds 1 to %llu; change nnz or hidden",
-                        weight_layers(options), options->nnz, nnz, layer + 1,
-                        (unsigned long long)room);
+            return fail(
+                context, RELIHT_ARGUMENT,
+                "planted network: nnz %zu in equal shares is %zu for weight layer %zu of %zu, "
+                "which holds 1 to %llu; change nnz or hidden",
+                options->nnz, nnz, layer + 1, weight_layers(options), (unsigned long long)room);
     }
     if (!(options->magnitude_minimum >= 0) || isinf(options->magnitude_minimum))
         return fail(context, RELIHT_ARGUMENT,

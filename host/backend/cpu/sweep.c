@@ -385,6 +385,27 @@ static void make_patterns(const sweep *self, team *t, const worker *w, const pat
     meet(t);
 }
 
+/* Makes the calling thread, in a parallel region, a member of the team of all threads. */
+static worker *join_team(sweep *self)
+{
+    worker *w = &self->workers[omp_get_thread_num()];
+    w->member = (size_t)omp_get_thread_num();
+#pragma omp single
+    self->whole.members = (size_t)omp_get_num_threads();
+    return w;
+}
+
+/* The tile of the team <- the first of `count` neurons, as many as it holds. */
+static void take_tile(team *t, const worker *w, const uint32_t *neurons, size_t count)
+{
+    if (w->member == 0) {
+        t->count = smaller(t->capacity, count);
+        memcpy(t->neurons, neurons, t->count * sizeof *neurons);
+        memset(t->next, 0, sizeof t->next);
+    }
+    meet(t);
+}
+
 reliht_status sweep_patterns(sweep *self, const batch *data, const generator_source *generators,
                              const uint32_t *neurons, size_t count, uint64_t *bits)
 {
@@ -392,17 +413,9 @@ reliht_status sweep_patterns(sweep *self, const batch *data, const generator_sou
     team *t = &self->whole;
 #pragma omp parallel num_threads((int)self->backend->base.context->threads)
     {
-        worker *w = &self->workers[omp_get_thread_num()];
-        w->member = (size_t)omp_get_thread_num();
-#pragma omp single
-        t->members = (size_t)omp_get_num_threads();
+        worker *w = join_team(self);
         for (size_t first = 0; first < count; first += t->capacity) {
-            if (w->member == 0) {
-                t->count = smaller(t->capacity, count - first);
-                memcpy(t->neurons, neurons + first, t->count * sizeof *neurons);
-                memset(t->next, 0, sizeof t->next);
-            }
-            meet(t);
+            take_tile(t, w, neurons + first, count - first);
             pattern_job job = {.data = data,
                                .source = generators,
                                .words = words,
@@ -609,10 +622,7 @@ reliht_status sweep_run(sweep *self, const batch *data, const generator_source *
     size_t together = apart || leave_out ? weights->live : total;
 #pragma omp parallel num_threads((int)self->backend->base.context->threads)
     {
-        worker *w = &self->workers[omp_get_thread_num()];
-        w->member = (size_t)omp_get_thread_num();
-#pragma omp single
-        self->whole.members = (size_t)omp_get_num_threads();
+        worker *w = join_team(self);
         sweep_tiles(self, &self->whole, w, &job, &order, together);
         if (leave_out) {
             offer_entries(self, w, best);
@@ -640,17 +650,9 @@ reliht_status sweep_gradients(sweep *self, const batch *data, const generator_so
     team *t = &self->whole;
 #pragma omp parallel num_threads((int)self->backend->base.context->threads)
     {
-        worker *w = &self->workers[omp_get_thread_num()];
-        w->member = (size_t)omp_get_thread_num();
-#pragma omp single
-        t->members = (size_t)omp_get_num_threads();
+        worker *w = join_team(self);
         for (size_t first = 0; first < count; first += t->capacity) {
-            if (w->member == 0) {
-                t->count = smaller(t->capacity, count - first);
-                memcpy(t->neurons, neurons + first, t->count * sizeof *neurons);
-                memset(t->next, 0, sizeof t->next);
-            }
-            meet(t);
+            take_tile(t, w, neurons + first, count - first);
             pattern_job patterns = {.data = data,
                                     .source = generators,
                                     .words = words,
