@@ -695,9 +695,13 @@ TEST_F(Cli, OutputsAreCheckedBeforeTheWork)
             EXPECT_NE(outcome.err.find(path), std::string::npos) << outcome.err;
         }
     }
-    Words same = planted;
-    same.insert(same.end(), {"--model", file("a"), "--log", file("a")});
-    EXPECT_EQ(run(same).status, 2);
+    std::filesystem::create_directory_symlink(".", file("here"));
+    for (const char *other : {"a", "./a", "here/a"}) { // none of them is there
+        Words same = planted;
+        same.insert(same.end(), {"--model", file("a"), "--log", file(other)});
+        EXPECT_EQ(run(same).status, 2) << other;
+    }
+    EXPECT_FALSE(std::filesystem::exists(file("a")));
 }
 
 TEST_F(Cli, WhatARunReadsIsNotOverwritten)

@@ -221,6 +221,10 @@ TEST_F(PruneCommand, OutputsAreCheckedBeforeTheWork)
     outcome = run(regression({"--nnz", "8", "--model", file("one"), "--log", file("one")}));
     EXPECT_EQ(outcome.status, 2);
     EXPECT_NE(outcome.err.find("two different things"), std::string::npos) << outcome.err;
+    outcome = run(regression(
+        {"--nnz", "8,4", "--model", file("m.safetensors"), "--log", file("./m-4.safetensors")}));
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_NE(outcome.err.find("two different things"), std::string::npos) << outcome.err;
 }
 
 TEST_F(PruneCommand, ASignalLeavesTheModelsSoFar)

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -86,14 +87,34 @@ int run_close(struct run *run, int status)
     return status == EXIT_DONE ? ended : status;
 }
 
-/* Whether two paths, which may be NULL, lead to one file. */
+static bool same_state(const struct stat *one, const struct stat *other)
+{
+    return one->st_dev == other->st_dev && one->st_ino == other->st_ino;
+}
+
+/* The name within its folder, which `state` tells of; NULL if there is no such folder. */
+static const char *name_in_folder(const char *path, struct stat *state)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t length = slash ? (size_t)(slash - path) + 1 : 0;
+    if (length >= sizeof folder)
+        return NULL;
+    memcpy(folder, path, length);
+    folder[length] = 0;
+    return stat(length ? folder : ".", state) ? NULL : path + length;
+}
+
+/* Whether two paths, which may be NULL, lead to one file, be it one that is not there yet. */
 static bool same_file(const char *left, const char *right)
 {
     struct stat one, other;
     if (!left || !right)
         return false;
-    return !strcmp(left, right) || (!stat(left, &one) && !stat(right, &other) &&
-                                    one.st_dev == other.st_dev && one.st_ino == other.st_ino);
+    if (!stat(left, &one) && !stat(right, &other))
+        return same_state(&one, &other);
+    const char *name = name_in_folder(left, &one), *beside = name_in_folder(right, &other);
+    return name && beside && same_state(&one, &other) && !strcmp(name, beside);
 }
 
 /* Refuses to write what the run reads. */
