@@ -587,6 +587,9 @@ TEST_F(SweepCommand, WrongUsageIsRefusedBeforeAnythingRuns)
         {planted({"--seeds", wide, "--nnz", wide}), "the grid has 1996002 cells"},
         {planted({"--seeds"}), "--seeds needs a value"},
         {planted({"--seed", "3"}), "--seeds LIST"},
+        {planted({"--solver", "recover"}), "--solver: the solvers are methods, give --method LIST"},
+        {planted({"--solver=auto"}), "--method LIST"},
+        {planted({"--method", "aiht,recover", "--recover:solver", "aiht"}), "--method LIST"},
         {planted({"--method", "magic"}), "--method: 'magic' is not one of aiht, recover, prune"},
         {{"sweep", "sense", "--out", out, "--method", "prune"}, "'prune' is not one of aiht."},
         {planted({"--method", "aiht,prune", "--refits", "3"}),
@@ -634,9 +637,47 @@ TEST_F(SweepCommand, FoldersThatCannotBeUsedAreNamed)
         EXPECT_EQ(outcome.status, 1);
         EXPECT_NE(outcome.err.find(path), std::string::npos) << outcome.err;
     }
-    Outcome outcome = run(planted({"--metric", "beauty"}));
+}
+
+TEST_F(SweepCommand, ANumberThatNoResultHasEndsItWithTheFirstResults)
+{
+    Words once = planted({"--metric", "psnr", "--jobs", "1"});
+    Outcome outcome = run(once);
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_NE(outcome.err.find("no result has a number 'psnr'; there are"), std::string::npos)
+        << outcome.err;
+    EXPECT_NE(outcome.err.find("psnr_db, support_recall"), std::string::npos) << outcome.err;
+    EXPECT_EQ(outcome.err.find("inputs_draw"), std::string::npos) << outcome.err; // a word
+    EXPECT_EQ(lines_of(record()).size(), 1u);
+    EXPECT_EQ(run(once).status, 2);
+    EXPECT_EQ(lines_of(record()).size(), 1u);
+    outcome = run(planted({"--metric", "psnr_db"}));
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(lines_of(record()).size(), 8u);
+
+    // One method may have numbers that the other has not.
+    outcome = run(planted({"--metric", "rounds", "--method", "aiht,prune", "--prune:epochs", "1"}));
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_EQ(lines_of(record()).size(), 16u);
+}
+
+TEST_F(SweepCommand, RecordsThatAreNoRegularFilesAreRefused)
+{
+    fs::create_directory(out);
+    ASSERT_EQ(mkfifo(record().c_str(), 0600), 0);
+    for (int i = 0; i < 2; i++) {
+        Outcome outcome = run(planted());
+        EXPECT_EQ(outcome.status, 1);
+        EXPECT_NE(outcome.err.find("cells.jsonl' is not a regular file"), std::string::npos)
+            << outcome.err;
+        fs::remove(record());
+        fs::create_symlink("/dev/full", record());
+    }
+    fs::remove(record());
+    ASSERT_EQ(mkfifo((out + "/sweep.json").c_str(), 0600), 0);
+    Outcome outcome = run(planted());
     EXPECT_EQ(outcome.status, 1);
-    EXPECT_NE(outcome.err.find("no result has a number 'beauty'"), std::string::npos)
+    EXPECT_NE(outcome.err.find("sweep.json' is not a regular file"), std::string::npos)
         << outcome.err;
 }
 

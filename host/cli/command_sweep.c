@@ -65,6 +65,8 @@ static int check_handed_on(const struct sweep *sweep, const char *name, size_t l
     static const char *const written[] = {"model", "log", "out", "picture"};
     if (named(name, length, "seed"))
         return usage_error(sweep->command, "--seed: give --seeds LIST");
+    if (named(name, length, "solver"))
+        return usage_error(sweep->command, "--solver: the solvers are methods, give --method LIST");
     for (size_t i = 0; i < sizeof written / sizeof written[0]; i++) {
         if (named(name, length, written[i]))
             return usage_error(sweep->command, "--%s: every cell would write the same file",
@@ -414,6 +416,7 @@ static void release(struct sweep *sweep)
     free(sweep->cells);
     for (size_t i = 0; i < sweep->owned_count; i++)
         free(sweep->owned[i]);
+    json_decref(sweep->names);
     if (sweep->record >= 0)
         close(sweep->record);
     if (sweep->folder >= 0)
@@ -440,6 +443,8 @@ int command_sweep(const struct command *command, int argc, const char **argv)
         status = prepare(&sweep, argc, argv);
     if (status == EXIT_DONE)
         status = sweep_record_open(&sweep);
+    if (status == EXIT_DONE)
+        status = sweep_check_metric(&sweep);
     if (status == EXIT_DONE)
         status = sweep_run(&sweep);
     if (status == EXIT_DONE)

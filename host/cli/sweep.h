@@ -93,6 +93,7 @@ struct sweep {
     size_t owned_count;
     struct cell *cells; /* [method][row][column][seed] */
     size_t cell_count;
+    json_t *names;      /* of the numbers in all results, as keys */
     int folder, record; /* descriptors of --out and of its cells.jsonl */
     struct progress progress;
 };
@@ -148,6 +149,8 @@ int sweep_run(struct sweep *sweep);
 /* The number that maps and arrays show: --metric, or what the task is judged by. */
 enum sweep_number sweep_metric(const struct sweep *sweep);
 const char *sweep_metric_name(const struct sweep *sweep, enum sweep_number number);
+/* Refuses a --metric that is not among the numbers of results, once every method has one. */
+int sweep_check_metric(const struct sweep *sweep);
 /* Its value in a cell; NaN if the cell is not done or has none. */
 double sweep_number_of(const struct sweep *sweep, size_t cell, enum sweep_number metric);
 int sweep_write_results(const struct sweep *sweep, enum sweep_number metric);

@@ -25,6 +25,23 @@ static int record_failure(const struct sweep *sweep, const char *name, const cha
     return failure("--out: '%s/%s' %s: %s", sweep->settings->out, name, what, strerror(errno));
 }
 
+/* Opens a file of the folder; anything but a regular one could block or never end. *file <- -1 if
+ * it is not there and isn't to be made. */
+static int open_regular(const struct sweep *sweep, const char *name, int flags, int *file)
+{
+    struct stat state;
+    *file = openat(sweep->folder, name, flags | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (*file < 0)
+        return errno == ENOENT && !(flags & O_CREAT)
+                   ? EXIT_DONE
+                   : record_failure(sweep, name, "cannot be opened");
+    if (!fstat(*file, &state) && S_ISREG(state.st_mode))
+        return EXIT_DONE;
+    close(*file);
+    *file = -1;
+    return failure("--out: '%s/%s' is not a regular file", sweep->settings->out, name);
+}
+
 /* All bytes, or false and errno. */
 static bool write_all(int file, const char *bytes, size_t count)
 {
@@ -128,12 +145,9 @@ static int keep_settings(const struct sweep *sweep)
 {
     json_error_t error;
     json_t *old = NULL, *new = settings_json(sweep);
-    int status = EXIT_DONE;
-    int file = openat(sweep->folder, "sweep.json", O_RDONLY | O_CLOEXEC);
-    if (file < 0 && errno != ENOENT) {
-        status = record_failure(sweep, "sweep.json", "cannot be read");
+    int file, status = open_regular(sweep, "sweep.json", O_RDONLY, &file);
+    if (status != EXIT_DONE)
         goto done;
-    }
     if (file >= 0) {
         old = json_loadfd(file, 0, &error);
         close(file);
@@ -165,6 +179,13 @@ void sweep_take_numbers(const struct sweep *sweep, struct cell *cell, const json
     for (size_t i = 0; i < NUMBER_metric; i++) {
         const json_t *value = json_object_get(result, names[i]);
         cell->numbers[i] = json_is_number(value) ? json_number_value(value) : NAN;
+    }
+    const char *name;
+    json_t *number;
+    json_object_foreach((json_t *)result, name, number)
+    {
+        if (json_is_number(number) || json_is_null(number)) /* null: not finite */
+            json_object_set(sweep->names, name, number);
     }
     const json_t *value =
         sweep->settings->metric ? json_object_get(result, sweep->settings->metric) : NULL;
@@ -256,14 +277,14 @@ int sweep_record_open(struct sweep *sweep)
     sweep->folder = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (sweep->folder < 0)
         return failure("--out: '%s' is no folder that can be used: %s", out, strerror(errno));
-    sweep->record =
-        openat(sweep->folder, "cells.jsonl", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (sweep->record < 0)
-        return record_failure(sweep, "cells.jsonl", "cannot be written");
+    int status = open_regular(sweep, "cells.jsonl", O_RDWR | O_CREAT | O_APPEND, &sweep->record);
+    if (status != EXIT_DONE)
+        return status;
     if (flock(sweep->record, LOCK_EX | LOCK_NB))
         return errno == EWOULDBLOCK ? failure("--out: another sweep is running in '%s'", out)
                                     : record_failure(sweep, "cells.jsonl", "cannot be locked");
-    int status = keep_settings(sweep);
+    sweep->names = json_object();
+    status = sweep->names ? keep_settings(sweep) : failure("out of memory");
     return status == EXIT_DONE ? read_cells(sweep) : status;
 }
 

@@ -44,6 +44,44 @@ const char *sweep_metric_name(const struct sweep *sweep, enum sweep_number numbe
     return number == NUMBER_metric ? sweep->settings->metric : NAMES[number];
 }
 
+/* Whether a method has a result, or can have none. */
+static bool has_told(const struct sweep *sweep, size_t method)
+{
+    size_t each = sweep->cell_count / sweep->method_count, refused = 0;
+    const struct cell *cells = &sweep->cells[method * each];
+    for (size_t i = 0; i < each; i++) {
+        if (cells[i].state == CELL_DONE)
+            return true;
+        refused += cells[i].state == CELL_REFUSED;
+    }
+    return refused == each;
+}
+
+int sweep_check_metric(const struct sweep *sweep)
+{
+    const char *metric = sweep->settings->metric, *name;
+    json_t *value;
+    char there[2048] = "";
+    size_t length = 0;
+    if (!metric || !json_object_size(sweep->names))
+        return EXIT_DONE;
+    if (json_object_get(sweep->names, strcmp(metric, "recovered") ? metric : "weight_rel_error"))
+        return EXIT_DONE;
+    for (size_t method = 0; method < sweep->method_count; method++) {
+        if (!has_told(sweep, method))
+            return EXIT_DONE;
+    }
+    json_object_foreach(sweep->names, name, value)
+    {
+        if (length < sizeof there)
+            length += (size_t)snprintf(there + length, sizeof there - length, "%s%s",
+                                       length ? ", " : "", name);
+    }
+    return usage_error(sweep->command,
+                       "--metric: no result has a number '%s'; there are %s. What is done is kept",
+                       metric, there);
+}
+
 double sweep_number_of(const struct sweep *sweep, size_t number, enum sweep_number metric)
 {
     const struct cell *cell = &sweep->cells[number];
@@ -118,10 +156,6 @@ int sweep_write_results(const struct sweep *sweep, enum sweep_number metric)
 {
     char *text = NULL;
     size_t count = 0;
-    bool derived = metric == NUMBER_metric && !strcmp(sweep->settings->metric, "recovered");
-    if (metric == NUMBER_metric && any(sweep, NUMBER_nnz_used) &&
-        !any(sweep, derived ? NUMBER_weight_rel_error : metric))
-        return failure("--metric: no result has a number '%s'", sweep->settings->metric);
     FILE *stream = open_memstream(&text, &count);
     if (!stream)
         return failure("out of memory for 'results.csv'");

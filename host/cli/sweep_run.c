@@ -188,7 +188,7 @@ static int take_group(struct scheduler *scheduler, struct job *job, int status, 
     int recorded = sweep_record_group(sweep, &job->group, results);
     for (size_t i = 0; i < job->group.count; i++)
         json_decref(results[i]);
-    return recorded;
+    return recorded == EXIT_DONE ? sweep_check_metric(sweep) : recorded;
 }
 
 static void count_group(struct scheduler *scheduler, const struct job *job)
