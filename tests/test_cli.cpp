@@ -340,6 +340,23 @@ TEST_F(Cli, PlantedReportsRecoveryAndTheOracle)
               3 - result.number("merged_neurons") - result.number("inactive_neurons"));
 }
 
+TEST_F(Cli, NothingIsRecoveredOfWhatIsNeverActive)
+{
+    Words planted = {"planted", "--samples", "100", "--inputs-draw", "sparse", "--density",
+                     "1e-6",    "--hidden",  "3",   "--nnz",         "10",     "--noise",
+                     "0.1"};
+    Outcome outcome = run(planted);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find("the planted network is active on no sample"), std::string::npos)
+        << outcome.out;
+    planted.push_back("--json");
+    outcome = run(planted);
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    Json result = last_line(outcome);
+    for (const char *key : {"support_recall", "support_precision", "weight_rel_error"})
+        EXPECT_TRUE(json_is_null(result[key])) << key;
+}
+
 TEST_F(Cli, PlantedOfSeveralOutputsReportsRecovery)
 {
     Outcome outcome = run({"planted", "--solver", "recover", "--outputs", "3", "--samples", "500",

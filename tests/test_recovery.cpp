@@ -341,6 +341,24 @@ TEST(Recovery, CountsWhatIsMissingAndWhatIsTooMuch)
     EXPECT_DOUBLE_EQ(r.weight_rel_error, 1);
 }
 
+TEST(Recovery, OfANetworkThatIsNeverActiveThereIsNone)
+{
+    Setting setting(50, 4, 1);
+    reliht_model *empty = setting.model({}), *some = setting.model({{0, 0, 1}});
+    for (const reliht_model *found : {empty, some}) {
+        reliht_recovery recovery;
+        ASSERT_EQ(reliht_model_recovery(setting.context, empty, found, setting.data, &recovery),
+                  RELIHT_OK);
+        EXPECT_TRUE(std::isnan(recovery.support_recall));
+        EXPECT_TRUE(std::isnan(recovery.support_precision));
+        EXPECT_TRUE(std::isnan(recovery.weight_rel_error));
+        EXPECT_EQ(recovery.planted_neurons, 0u);
+        EXPECT_EQ(recovery.found_neurons, found == some ? 1u : 0u);
+    }
+    reliht_model_destroy(empty);
+    reliht_model_destroy(some);
+}
+
 TEST(Recovery, SignsOfNeuronsCount)
 {
     Setting setting(500, 8, 2);

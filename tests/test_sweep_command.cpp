@@ -253,6 +253,15 @@ TEST_F(SweepCommand, EveryTaskHasItsMetricAndOtherAxesAreTaken)
     }
 }
 
+TEST_F(SweepCommand, WhatIsNeverActiveIsNotRecovered)
+{
+    Outcome outcome =
+        run({"sweep", "planted", "--out", out, "--hidden", "3", "--nnz", "10", "--samples", "100",
+             "--inputs-draw", "sparse", "--density", "1e-6", "--metric", "recovered"});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_TRUE(std::isnan(read_npy(out + "/results.npy", "1, 1, 1, 1").at(0)));
+}
+
 TEST_F(SweepCommand, OptionsOfAMethodReplaceTheCommonOnes)
 {
     ASSERT_EQ(run(planted({"--aiht:epochs", "2", "--aiht:tolerance=0"})).status, 0);

@@ -2,6 +2,8 @@
  * of the network was recovered. */
 #include "cli/cli.h"
 
+#include <math.h>
+
 /* Words of reliht_draw. */
 static const char *const DRAW_NAMES[] = {"gaussian", "correlated", "heavy", "sparse"};
 
@@ -46,10 +48,13 @@ static void put_recovery(struct run *run, double recall, double precision, doubl
     json_put(run->result, "support_recall", json_number(recall));
     json_put(run->result, "support_precision", json_number(precision));
     json_put(run->result, "weight_rel_error", json_number(error));
-    run_fact(run, "recovered",
-             "%.4f of the planted support, %.4f of the support found is planted; weights to a "
-             "relative error of %.3g",
-             recall, precision, error);
+    if (isnan(recall))
+        run_fact(run, "recovered", "nothing can be: the planted network is active on no sample");
+    else
+        run_fact(run, "recovered",
+                 "%.4f of the planted support, %.4f of the support found is planted; weights to a "
+                 "relative error of %.3g",
+                 recall, precision, error);
 }
 
 /* With the planted neurons as fixed generators neurons keep their numbers. */
@@ -94,9 +99,9 @@ void put_identifiability(json_t *result, const reliht_identifiability *found)
 }
 
 /* Whether the data determine the planted weights, neurons told apart by their patterns or, with
- * `by_number`, by their numbers. */
+ * `by_number`, by their numbers. *active <- whether any neuron is active somewhere. */
 static int report_identifiability(struct run *run, const reliht_model *network,
-                                  const reliht_dataset *data, bool by_number)
+                                  const reliht_dataset *data, bool by_number, bool *active)
 {
     reliht_identifiability found;
     reliht_status status = reliht_model_identifiability(run->context, network, data, &found);
@@ -116,6 +121,7 @@ static int report_identifiability(struct run *run, const reliht_model *network,
     else if (merged)
         reason = ", after merging neurons with equal patterns";
     found.identifiable = identifiable;
+    *active = found.distinct > 0;
     put_identifiability(run->result, &found);
     run_fact(run, "identifiable", "%s%s (eigenvalues on the support %.3g to %.3g)",
              identifiable ? "yes" : "no", reason, found.smallest_eigenvalue,
@@ -148,8 +154,9 @@ static int report_recovery(struct run *run, const reliht_model *planted, const r
                            : compare_by_pairing(run, planted, model, data);
     if (result != EXIT_DONE || reliht_model_get_kind(planted) != RELIHT_FUSED)
         return result;
-    result = report_identifiability(run, planted, data, by_number);
-    if (result == EXIT_DONE && run->settings->noise > 0)
+    bool active = false;
+    result = report_identifiability(run, planted, data, by_number, &active);
+    if (result == EXIT_DONE && active && run->settings->noise > 0)
         result = report_oracle(run, planted, data);
     return result;
 }

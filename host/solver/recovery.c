@@ -60,7 +60,11 @@ static void score_pairs(const sparse *planted, const sparse *found, const size_t
             error += sparse_row_squares(found, j);
     recovery->planted_neurons = planted->live;
     recovery->found_neurons = found->live;
-    recovery->support_recall = planted->nnz ? (double)common / (double)planted->nnz : 1;
+    if (!planted->nnz) {
+        recovery->support_recall = recovery->support_precision = recovery->weight_rel_error = NAN;
+        return;
+    }
+    recovery->support_recall = (double)common / (double)planted->nnz;
     recovery->support_precision = found->nnz ? (double)common / (double)found->nnz : 1;
     recovery->weight_rel_error = error > 0 ? sqrt(error / norm) : 0;
 }

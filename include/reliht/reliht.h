@@ -281,6 +281,7 @@ reliht_status reliht_model_compare(reliht_context *context, const reliht_model *
  * added up, and parallel ones of opposite sign are subtracted. docs/certify.md has the details. */
 
 typedef struct reliht_recovery {
+    /* NaN for an empty S*, of a planted network that is active on no sample */
     double support_recall;    /* |S and S*| / |S*| of the reduced networks, neurons paired */
     double support_precision; /* |S and S*| / |S|; 1 for an empty S */
     double weight_rel_error;  /* |w - w*| / |w*| */
