@@ -521,6 +521,13 @@ TEST_F(Cli, TestLabelsMayLackTheHighestClasses)
     ASSERT_EQ(outcome.status, 0) << outcome.err;
     EXPECT_EQ(last_line(outcome).number("test_accuracy"), accuracy);
 
+    npy("none.npy", "<i8", "60,", std::vector<int64_t>(60));
+    outcome = run({"eval", "--model", file("m"), "--x", file("images.npy"), "--y", file("none.npy"),
+                   "--json"});
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    double zeros = last_line(outcome).number("test_accuracy");
+    EXPECT_LT(std::abs(zeros - 0.5), 0.5); // a part of the images is taken for class 0
+
     many.insert(many.end(), {"--y-test", file("four.npy"), "--log", file("log")});
     outcome = run(many);
     EXPECT_EQ(outcome.status, 1);
@@ -528,6 +535,36 @@ TEST_F(Cli, TestLabelsMayLackTheHighestClasses)
               std::string::npos)
         << outcome.err;
     EXPECT_EQ(read_file(file("log")), ""); // refused before the training
+}
+
+TEST_F(Cli, OnlyTrainingNeedsTwoClasses)
+{
+    write_images(60);
+    std::vector<int32_t> labels(60);
+    for (size_t i = 0; i < labels.size(); i++)
+        labels[i] = (int32_t)(i % 2);
+    npy("two.npy", "<i4", "60,", labels);
+    for (int32_t label : {0, 1}) {
+        std::string one = npy("one.npy", "<i4", "60,", std::vector<int32_t>(60, label));
+        Words train = {"train", "--x", file("images.npy"), "--nnz", "9", "--epochs", "2", "--y"};
+        Words refused = train, taken = train;
+        refused.push_back(one);
+        Outcome outcome = run(refused);
+        EXPECT_EQ(outcome.status, 1);
+        EXPECT_NE(outcome.err.find("one.npy: all labels are " + std::to_string(label) +
+                                   "; at least two classes are needed"),
+                  std::string::npos)
+            << outcome.err;
+        taken.insert(taken.end(), {file("two.npy"), "--x-test", file("images.npy"), "--y-test", one,
+                                   "--model", file("m"), "--json"});
+        outcome = run(taken);
+        ASSERT_EQ(outcome.status, 0) << outcome.err;
+        double accuracy = last_line(outcome).number("test_accuracy");
+        outcome =
+            run({"eval", "--model", file("m"), "--x", file("images.npy"), "--y", one, "--json"});
+        ASSERT_EQ(outcome.status, 0) << outcome.err;
+        EXPECT_EQ(last_line(outcome).number("test_accuracy"), accuracy);
+    }
 }
 
 TEST_F(Cli, NumbersTooLargeForClassesAreNoLabels)

@@ -299,6 +299,12 @@ TEST(Image, RefusesMalformedPng)
         EXPECT_LT(now.workspace, 4096u);
         EXPECT_LT(peak.total, 4u << 20);
     }
+    put(path, png(60000, 60000, 8, 0, rows));
+    Image huge(path);
+    EXPECT_NE(
+        huge.context.message().find("60000 x 60000 pixels; 2^31 - 1 pixels in all are possible"),
+        std::string::npos)
+        << huge.context.message();
     EXPECT_EQ(Image(folder.path.string()).status, RELIHT_IO);
     EXPECT_EQ(Image(folder.file("missing")).status, RELIHT_IO);
 }

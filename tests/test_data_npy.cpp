@@ -186,6 +186,21 @@ TEST(Npy, TargetsAreLabelsOrRealByTheirType)
     EXPECT_EQ(reliht_dataset_target_minimum(real.data), -4.0f);
 }
 
+TEST(Npy, LabelsMayBeOfOneClass)
+{
+    TemporaryDirectory folder;
+    const std::string x = folder.file("x.npy"), y = folder.file("y.npy");
+    put(x, npy(dictionary("<f4", false, "(2, 1)"), std::string(8, '\0')));
+    for (int32_t label : {0, 1}) {
+        put(y, npy(dictionary("<i4", false, "(2,)"), bytes_of(std::vector<int32_t>(2, label))));
+        Read read(x, y.c_str());
+        ASSERT_EQ(read.status, RELIHT_OK) << read.context.message();
+        EXPECT_EQ(reliht_dataset_classes(read.data), 2u);
+        EXPECT_EQ(reliht_dataset_outputs(read.data), 1u);
+        EXPECT_EQ(read.data->y[1], (float)label);
+    }
+}
+
 TEST(Npy, RefusesTargetsThatDoNotFit)
 {
     TemporaryDirectory folder;
@@ -207,7 +222,6 @@ TEST(Npy, RefusesTargetsThatDoNotFit)
         EXPECT_EQ(
             status(npy(dictionary("<i8", false, "(2,)"), bytes_of(std::vector<int64_t>{0, wrong}))),
             RELIHT_DATA);
-    EXPECT_EQ(status(npy(dictionary("<i4", false, "(2,)"), std::string(8, '\0'))), RELIHT_DATA);
     EXPECT_EQ(status(npy(dictionary("<f4", false, "(2,)"), bytes_of(std::vector<float>{1, NAN}))),
               RELIHT_DATA);
     Read missing(x, folder.file("missing").c_str());
@@ -304,6 +318,17 @@ TEST(Npy, RefusesHeadersThatAreWrong)
         put(path, npy(other, four));
         EXPECT_EQ(Read(path).status, RELIHT_OK) << other;
     }
+}
+
+TEST(Npy, SaysHowToConvertOtherTypes)
+{
+    TemporaryDirectory folder;
+    const std::string path = folder.file("x.npy");
+    put(path, npy(dictionary("|b1", false, "(2,)"), std::string(2, '\0')));
+    Read read(path);
+    EXPECT_EQ(read.status, RELIHT_UNSUPPORTED);
+    for (const char *part : {"'|b1'", "with .astype('<f4')", "class labels with .astype('<i4')"})
+        EXPECT_NE(read.context.message().find(part), std::string::npos) << read.context.message();
 }
 
 TEST(Npy, RefusesFoldersAndWhatCannotBeOpened)

@@ -65,6 +65,17 @@ static int check_shape(const struct run *run, size_t inputs, size_t outputs,
 
 /* ---------------------------------------------------------------- for training */
 
+/* Labels of a single class train nothing; to be scored on they may be. */
+static int check_classes(const struct settings *settings, const reliht_dataset *data)
+{
+    if (!settings->x || reliht_dataset_classes(data) != 2 ||
+        reliht_dataset_target_minimum(data) < reliht_dataset_target_maximum(data))
+        return EXIT_DONE;
+    return failure("%s: all labels are %g; at least two classes are needed (real targets are "
+                   "floats)",
+                   settings->y, (double)reliht_dataset_target_maximum(data));
+}
+
 int data_open_training(struct run *run, reliht_dataset **train, reliht_dataset **test)
 {
     const struct settings *settings = run->settings;
@@ -94,6 +105,9 @@ int data_open_training(struct run *run, reliht_dataset **train, reliht_dataset *
     }
     if (status != RELIHT_OK)
         return run_failure(run, status);
+    checked = check_classes(settings, *train);
+    if (checked != EXIT_DONE)
+        return checked;
     return *test ? check_shape(run, reliht_dataset_inputs(*train), reliht_dataset_outputs(*train),
                                *test, "test data")
                  : EXIT_DONE;

@@ -63,7 +63,8 @@ static reliht_status read_float_columns(npy_array *array, float *columns, size_t
     return status;
 }
 
-/* labels [rows] from the gate, and one more than the largest of them. */
+/* labels [rows] from the gate, and one more than the largest of them, but at least 2: data to score
+ * a network on may lack classes. */
 static reliht_status read_labels(npy_array *array, int32_t **labels, size_t *classes)
 {
     reliht_context *context = array->reader.context;
@@ -71,7 +72,7 @@ static reliht_status read_labels(npy_array *array, int32_t **labels, size_t *cla
     reliht_status status = piece_allocate(array, false, &piece);
     if (status)
         return status;
-    *classes = 0;
+    *classes = 2;
     status =
         gate_allocate(context, MEMORY_workspace, array->rows, sizeof **labels, "labels", labels);
     for (size_t first = 0; !status && first < array->rows; first += piece.rows)
@@ -86,11 +87,6 @@ static reliht_status read_labels(npy_array *array, int32_t **labels, size_t *cla
         else if ((size_t)(*labels)[i] >= *classes)
             *classes = (size_t)(*labels)[i] + 1;
     }
-    if (!status && *classes < 2)
-        status = fail(context, RELIHT_DATA,
-                      "%s: all labels are 0; at least two classes are needed (real targets are "
-                      "floats)",
-                      array->reader.path);
     piece_release(context, &piece);
     return status;
 }

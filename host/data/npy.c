@@ -102,7 +102,8 @@ static reliht_status read_type(header_text *header)
             return file_malformed(&array->reader, offset, "an element type that is no text");
     return fail(array->reader.context, RELIHT_UNSUPPORTED,
                 "%s: byte %llu: elements of type '%s'; float32, float64, uint8, int32 and int64, "
-                "little-endian, are read: convert the array with .astype('<f4')",
+                "little-endian, are read: convert the array with .astype('<f4'), class labels with "
+                ".astype('<i4')",
                 array->reader.path, (unsigned long long)offset, name);
 }
 

@@ -92,7 +92,8 @@ static reliht_status check_header(png_job *job)
     const size_t height = png_get_image_height(job->png, job->info);
     const uint64_t raw = (uint64_t)height * (1 + png_get_rowbytes(job->png, job->info));
     if (width > RELIHT_MAX_DIMENSION / height)
-        return file_malformed(&job->reader, 16, "%zu x %zu pixels; 2^31 - 1 are possible", width,
+        return file_malformed(&job->reader, 16,
+                              "%zu x %zu pixels; 2^31 - 1 pixels in all are possible", width,
                               height);
     if (raw / DEFLATE_RATIO > job->reader.size)
         return file_malformed(&job->reader, 16,

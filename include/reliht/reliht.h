@@ -171,7 +171,8 @@ reliht_status reliht_dataset_from_labels(reliht_context *context, size_t samples
                                          reliht_dataset **dataset);
 
 /* Reads x ([n,d], or [n,...] flattened) and y from .npy files (float32, float64, uint8; int32 and
- * int64 too for y). Integer y [n] are class labels (0 to 65535), float y [n] or [n,k] real targets.
+ * int64 too for y). Integer y [n] are class labels (0 to 65535; of two classes if there are only 0
+ * and 1, or one of them), float y [n] or [n,k] real targets.
  * uint8 x are divided by 255 unless `raw`; x [n] is one input. `y_path` may be NULL (targets zero;
  * for prediction). Errors: IO, FORMAT (file and offset), UNSUPPORTED (another type or byte order),
  * DATA (non-finite; row and column), MEMORY. */
