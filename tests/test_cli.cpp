@@ -721,6 +721,40 @@ TEST_F(Cli, BadFilesEndWith1AndAreNamed)
     }
 }
 
+// A model file is anybody's: its texts are shown, not obeyed.
+TEST_F(Cli, ControlCharactersOfAModelAreNotPrinted)
+{
+    std::string path = file("m.safetensors");
+    ASSERT_EQ(run({"planted", "--samples", "50", "--nnz", "4", "--model", path}).status, 0);
+    std::string model = read_file(path);
+    auto forge = [&](const std::string &metadata) {
+        uint64_t bytes;
+        std::memcpy(&bytes, model.data(), 8);
+        std::string header = model.substr(8, bytes), mark = "\"__metadata__\":{";
+        size_t place = header.find(mark);
+        ASSERT_NE(place, std::string::npos);
+        header.insert(place + mark.size(), metadata);
+        header.resize((header.size() + 7) / 8 * 8, ' ');
+        bytes = header.size();
+        std::string forged((const char *)&bytes, 8);
+        uint64_t old;
+        std::memcpy(&old, model.data(), 8);
+        std::ofstream(path, std::ios::binary) << forged << header << model.substr(8 + old);
+    };
+    forge(R"("a\u001b[2J":"b\u001b[31m\nnonzeros        0\u009b\u007fö",)");
+    Outcome outcome = run({"info", "--model", path});
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find(R"(a\x1b[2J        b\x1b[31m\x0anonzeros        0\x9b\x7fö)"),
+              std::string::npos)
+        << outcome.out;
+    EXPECT_EQ(outcome.out.find('\x1b'), std::string::npos);
+
+    forge(R"("a\u001b[2J\n\u009b":1,)");
+    outcome = run({"info", "--model", path});
+    EXPECT_EQ(outcome.status, 1);
+    EXPECT_NE(outcome.err.find("a?[2J???: must be a string"), std::string::npos) << outcome.err;
+}
+
 TEST_F(Cli, ModelForOtherInputsIsRefused)
 {
     write_regression(60, 5);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -183,16 +184,38 @@ const char *bytes_text(double bytes, char text[32])
     return text;
 }
 
+/* Control characters, which a terminal would obey, as in \x1b: facts quote files. Returns how many
+ * bytes were printed. */
+static int print_text(const char *text)
+{
+    int printed = 0;
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) /* U+0080 to U+009F */
+            printed += printf("\\x%02x", *++c);
+        else if (*c < 0x20 || *c == 0x7f)
+            printed += printf("\\x%02x", *c);
+        else
+            printed += printf("%c", *c);
+    }
+    return printed;
+}
+
 void run_fact(const struct run *run, const char *label, const char *format, ...)
 {
     va_list arguments;
+    char *text;
     if (run->settings->json)
         return;
     va_start(arguments, format);
-    printf("%-16s", label);
-    vprintf(format, arguments);
-    putchar('\n');
+    int length = vasprintf(&text, format, arguments);
     va_end(arguments);
+    if (length < 0)
+        return;
+    int printed = print_text(label);
+    printf("%*s", printed < 16 ? 16 - printed : 0, "");
+    print_text(text);
+    putchar('\n');
+    free(text);
 }
 
 /* Peaks by purpose as an object, and in words. */

@@ -60,12 +60,26 @@ void reliht_context_options_default(reliht_context_options *options)
     *options = (reliht_context_options){.backend = RELIHT_BACKEND_AUTO};
 }
 
+/* Messages quote files: a terminal would obey what is no text in them. */
+static void replace_controls(char *text)
+{
+    for (unsigned char *c = (unsigned char *)text; *c; c++) {
+        if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) { /* U+0080 to U+009F */
+            *c++ = '?';
+            *c = '?';
+        } else if (*c < 0x20 || *c == 0x7f) {
+            *c = '?';
+        }
+    }
+}
+
 reliht_status fail(reliht_context *context, reliht_status status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(context->message, sizeof context->message, format, arguments);
     va_end(arguments);
+    replace_controls(context->message);
     return status;
 }
 

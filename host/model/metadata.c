@@ -4,7 +4,6 @@
  *     hidden "[m_1,m_2,...]", solver, seed, nnz_budget, preprocessing "{...}" */
 #include "model/metadata.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,6 +245,13 @@ static bool parse_classes(const json_t *classes, preprocessing *preparation)
     return true;
 }
 
+/* Bytes are divided by 255 or kept; other inputs have no scale. */
+static bool is_scale(double scale, preprocessing_kind kind)
+{
+    return scale == 1.0 || (float)scale == 1.0f / 255.0f ||
+           (scale == 0.0 && kind == PREPROCESSING_NONE);
+}
+
 static bool parse_preparation(const json_t *object, preprocessing *preparation)
 {
     const char *kind, *source;
@@ -258,8 +264,9 @@ static bool parse_preparation(const json_t *object, preprocessing *preparation)
     size_t at = 0;
     while (at < 3 && strcmp(kind, preparation_names[at]) != 0)
         at++;
-    if (at == 3 || strlen(source) >= sizeof preparation->source || !(fabs(scale) <= 1e30) ||
-        !json_is_array(classes) || !parse_classes(classes, preparation))
+    if (at == 3 || strlen(source) >= sizeof preparation->source ||
+        !is_scale(scale, (preprocessing_kind)at) || !json_is_array(classes) ||
+        !parse_classes(classes, preparation))
         return false;
     preparation->kind = (preprocessing_kind)at;
     preparation->scale = (float)scale;
@@ -277,7 +284,8 @@ static reliht_status parse_preprocessing(const description *self, model_claims *
         return status;
     if (!parse_preparation(object, &claims->preparation))
         status = malformed(self, "preprocessing",
-                           "must tell kind (none, pixels, fourier), scale, source, classes and "
+                           "must tell kind (none, pixels, fourier), scale (1 or 1/255), source, "
+                           "classes and "
                            "paper_split, and fourier where that is the kind");
     json_decref(object);
     return status;
