@@ -815,6 +815,9 @@ TEST_F(Cli, RefusedOptionsLeaveAnOldLog)
     refused.insert(refused.end(), {"--validation", "0.001"});
     EXPECT_EQ(run(refused).status, 2);
     EXPECT_EQ(read_file(file("log")), "old");
+    std::filesystem::remove(file("log"));
+    EXPECT_EQ(run(refused).status, 2);
+    EXPECT_FALSE(std::filesystem::exists(file("log")));
     taken.push_back("10");
     EXPECT_EQ(run(taken).status, 0);
     EXPECT_EQ(read_file(file("log")).front(), '{');
@@ -891,6 +894,26 @@ TEST_P(CliSignal, EndsTheRunAndLeavesTheBestModel)
     EXPECT_EQ(outcome.status, 128 + GetParam()) << outcome.err;
     EXPECT_GT(last_line(outcome).number("epochs"), 0);
     EXPECT_EQ(run({"info", "--model", file("m.safetensors")}).status, 0);
+}
+
+TEST_F(Cli, AnIgnoredSignalStaysIgnored)
+{
+    pid_t child = start({"planted", "--samples", "2000", "--inputs", "30", "--epochs", "10000000",
+                         "--log", file("log.jsonl"), "--json"},
+                        [] { signal(SIGINT, SIG_IGN); });
+    auto wait_for_epochs = [&](size_t more) {
+        size_t size = read_file(file("log.jsonl")).size();
+        for (int i = 0; i < 3000 && read_file(file("log.jsonl")).size() < size + more; i++)
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        EXPECT_GE(read_file(file("log.jsonl")).size(), size + more);
+    };
+    wait_for_epochs(1);
+    for (int i = 0; i < 2; i++) { // a second one would kill
+        kill(child, SIGINT);
+        wait_for_epochs(20000);
+    }
+    kill(child, SIGTERM);
+    EXPECT_EQ(finish(child).status, 128 + SIGTERM);
 }
 
 TEST_F(Cli, BarOnATerminalIsWipedAtTheEnd)

@@ -22,6 +22,7 @@ int failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
 struct progress {
     FILE *log;        /* JSON lines, or NULL */
     bool log_emptied; /* what an older run has left in it is gone */
+    const char *made; /* path of the log if this run has made it, or NULL */
     int log_error;    /* errno of the first line that could not be written, or 0 */
     bool quiet, bar;  /* bar: stderr is a terminal */
     bool bar_shown;   /* a bar stands on the terminal's last line */
@@ -29,7 +30,7 @@ struct progress {
 };
 
 /* Opens the log (`path` may be NULL) and lets SIGINT and SIGTERM ask for an end from here on; a
- * second signal kills. */
+ * second signal kills. One that the program was started to ignore stays ignored. */
 int progress_start(struct progress *progress, const char *log_path, bool quiet);
 bool progress_step(void *progress, const reliht_progress *step);
 /* Shows a line of text with a bar, or alone where there is no terminal, unless the last one was
@@ -41,7 +42,8 @@ void progress_show(struct progress *progress, double share, double seconds, cons
 const char *progress_clock(double seconds, char text[32]);
 /* Wipes the bar, so that other lines can follow. */
 void progress_pause(struct progress *progress);
-/* Wipes the bar, closes the log; EXIT_FAILED if it could not be written. */
+/* Wipes the bar, closes the log, and removes it if it is new and nothing was done; EXIT_FAILED if
+ * it could not be written. */
 int progress_end(struct progress *progress);
 /* The signal that asked for an end, or 0. */
 int progress_signal(void);

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <string.h>
@@ -15,12 +16,25 @@
 /* Set by the handler: signals have no other way to say something. */
 static volatile sig_atomic_t signal_caught;
 
+static void handle_signals(void (*handler)(int))
+{
+    static const int numbers[] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < 2; i++) {
+        struct sigaction action;
+        if (sigaction(numbers[i], NULL, &action) || action.sa_handler == SIG_IGN)
+            continue;
+        memset(&action, 0, sizeof action);
+        action.sa_handler = handler;
+        sigemptyset(&action.sa_mask);
+        action.sa_flags = SA_RESTART;
+        sigaction(numbers[i], &action, NULL);
+    }
+}
+
 static void on_signal(int number)
 {
     signal_caught = number;
-    /* The next one of either kind finds the default action and kills. */
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);
+    handle_signals(SIG_DFL); /* the next one of either kind kills */
 }
 
 int progress_signal(void)
@@ -28,21 +42,26 @@ int progress_signal(void)
     return signal_caught;
 }
 
+/* An older log is emptied with the first step: options that are refused leave it alone. */
+static int open_log(struct progress *progress, const char *path)
+{
+    int file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
+    if (file >= 0)
+        progress->made = path;
+    progress->log = file >= 0 ? fdopen(file, "a") : fopen(path, "ae");
+    return progress->log
+               ? EXIT_DONE
+               : failure("--log: '%s' cannot be opened for writing: %s", path, strerror(errno));
+}
+
 int progress_start(struct progress *progress, const char *log_path, bool quiet)
 {
     memset(progress, 0, sizeof *progress);
     progress->quiet = quiet;
     progress->bar = !quiet && isatty(STDERR_FILENO);
-    /* An older log is emptied with the first step: options that are refused leave it alone. */
-    if (log_path && !(progress->log = fopen(log_path, "a")))
-        return failure("--log: '%s' cannot be opened for writing: %s", log_path, strerror(errno));
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = on_signal;
-    sigemptyset(&action.sa_mask);
-    action.sa_flags = SA_RESTART;
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    if (log_path && open_log(progress, log_path) != EXIT_DONE)
+        return EXIT_FAILED;
+    handle_signals(on_signal);
     return EXIT_DONE;
 }
 
@@ -183,8 +202,11 @@ int progress_end(struct progress *progress)
     progress_pause(progress);
     if (progress->log && fclose(progress->log))
         note_log_error(progress);
+    if (progress->made && !progress->log_emptied)
+        unlink(progress->made);
     int error = progress->log_error;
     progress->log = NULL;
+    progress->made = NULL;
     progress->log_error = 0;
     return error ? failure("--log: the log could not be written in full: %s", strerror(error))
                  : EXIT_DONE;
