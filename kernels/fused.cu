@@ -394,7 +394,7 @@ __device__ uint32_t conjugate_gradients(const fused_run &run, const support_view
     const device_fused &self = run.self;
     const fused_request &request = *self.request;
     float *values = self.chosen, *descent = self.chosen;
-    double damping = 0, squares = descent_of_gradient(run, view, damping, descent);
+    double damping = 0, norm = 0, squares = descent_of_gradient(run, view, damping, descent);
     const double target = request.tolerance * request.tolerance * squares;
     turn(run, view, 0, descent);
     uint32_t i = 0;
@@ -408,6 +408,7 @@ __device__ uint32_t conjugate_gradients(const fused_run &run, const support_view
         double curvature = image + damping * length;
         if (!(curvature > 0))
             break;
+        norm = fmax(norm, image / length);
         float step = (float)(squares / curvature);
         for (uint32_t k = thread_of_grid(); k < view.nnz; k += threads_of_grid())
             self.delta[k] = fmaf(step, self.direction[k], self.delta[k]);
@@ -415,6 +416,8 @@ __device__ uint32_t conjugate_gradients(const fused_run &run, const support_view
         run.grid.sync();
         *objective = sample_total(run, self.residual_sums);
         double next = descent_of_gradient(run, view, damping, descent);
+        if (least_squares_solved(next, norm, *objective))
+            return i + 1;
         turn(run, view, (float)(next / squares), descent);
         squares = next;
     }

@@ -32,4 +32,13 @@ RELIHT_INLINE bool iht_line_search(double *step, double gradient_squares, double
     return false;
 }
 
+/* Whether CGLS has solved its least-squares problem as far as single precision goes, |A^T r| <= eps
+ * |A| |r| (Paige & Saunders 1982, stopping rule 2): a gradient below is rounding, and directions
+ * made of it grow without bound. norm_squares: the largest |A p|^2 / |p|^2 met. */
+RELIHT_INLINE bool least_squares_solved(double gradient_squares, double norm_squares,
+                                        double residual_squares)
+{
+    return gradient_squares <= 1e-14 * norm_squares * residual_squares;
+}
+
 #endif

@@ -7,6 +7,8 @@
  * sign_j (D_j - 1/2) X of unrelated neurons are nearly orthogonal, and all are to X. */
 #include "backend/cpu/fused.h"
 
+#include "backend/iht_rules.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -58,7 +60,7 @@ static void conjugate_gradients(fused *self, const support_operator *a,
                                 const solve_options *options)
 {
     size_t nnz = self->weights.nnz;
-    double damping = 0;
+    double damping = 0, norm = 0;
     support_adjoint(a, self->residual, self->gradient, self->spans);
     double squares = descent_of_gradient(self, damping, self->gradient);
     double target = options->tolerance * options->tolerance * squares;
@@ -72,6 +74,7 @@ static void conjugate_gradients(fused *self, const support_operator *a,
         double curvature = image + damping * length;
         if (!(curvature > 0))
             return;
+        norm = fmax(norm, image / length);
         float step = (float)(squares / curvature);
         for (size_t k = 0; k < nnz; k++)
             self->delta[k] = fmaf(step, self->direction[k], self->delta[k]);
@@ -80,6 +83,8 @@ static void conjugate_gradients(fused *self, const support_operator *a,
         self->report.refits++;
         support_adjoint(a, self->residual, self->gradient, self->spans);
         double next = descent_of_gradient(self, damping, self->gradient);
+        if (least_squares_solved(next, norm, self->report.objective_after))
+            return;
         float factor = (float)(next / squares);
         for (size_t k = 0; k < nnz; k++)
             self->direction[k] = fmaf(factor, self->direction[k], self->gradient[k]);
@@ -106,7 +111,7 @@ reliht_status cpu_fused_solve(fused *self, batch *data, const solve_options *opt
     if (!isfinite(self->report.objective_after))
         return fail(fused_context(self), RELIHT_NUMERIC,
                     "the least-squares problem on the support is not finite: inputs or targets are "
-                    "too large for single precision; scale them");
+                    "too large or too small for single precision; scale them");
     return RELIHT_OK;
 }
 
