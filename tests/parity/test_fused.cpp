@@ -627,6 +627,28 @@ TEST(ParityFusedSolve, StopsAtItsLimitAndNeverRises)
     }
 }
 
+// Without a tolerance to stop at, directions made of rounding would grow until numbers overflow.
+TEST(ParityFusedSolve, EndsWhereTheGradientIsRounding)
+{
+    PARITY_NEEDS_BACKEND();
+    for (unsigned seed = 1; seed <= 20; seed++)
+        for (double damping : {0.0, 0.03}) {
+            Case c({5, 7, 1, 1}, seed);
+            Model run(c);
+            Vector w(c.generators.size());
+            w[seed % 7] = 1;
+            run.set(w);
+            const solve_options options = {300, damping, 0};
+            run.must(run.on().fused_begin(run.model, run.data, PATTERNS_WEIGHTS));
+            run.must(run.on().fused_solve(run.model, run.data, &options));
+            step_report report = run.report();
+            EXPECT_LT(report.refits, 20u) << seed;
+            if (report.objective_before > 0 && report.refits) {
+                expect_close(run.get(), oracle_solve(c, w, damping), 1e-5, "weights");
+            }
+        }
+}
+
 TEST(ParityFusedSolve, FollowsASweep)
 {
     PARITY_NEEDS_BACKEND();
