@@ -502,6 +502,35 @@ TEST(Recover, ThePublishedMethodCanBeCancelledToo)
     EXPECT_LE(reliht_model_nnz(p.model), 20u);
 }
 
+bool note_epoch(void *user, const reliht_progress *progress)
+{
+    if (progress->batch == progress->batches)
+        static_cast<std::vector<size_t> *>(user)->push_back(progress->epoch);
+    return true;
+}
+
+TEST(Recover, EveryEpochEndsOnceHoweverManyStepsItHad)
+{
+    for (bool convex : {false, true})
+        for (size_t nnz : {14u, 10u}) { // the second is too few, and all epochs are used
+            Planted p(draw_of(1500, 20, 6, 14, 5));
+            std::vector<size_t> ended, expected;
+            p.options.nnz = nnz;
+            p.options.epochs = 3;
+            p.options.convex = convex;
+            if (convex)
+                p.options.generators = p.planted;
+            p.options.progress = note_epoch;
+            p.options.progress_user = &ended;
+            ASSERT_EQ(p.train(), RELIHT_OK);
+            EXPECT_EQ(p.report.converged, nnz == 14);
+            for (size_t epoch = 1; epoch <= p.report.epochs; epoch++)
+                expected.push_back(epoch);
+            EXPECT_EQ(ended, expected);
+            EXPECT_FALSE(ended.empty());
+        }
+}
+
 TEST(Recover, SurvivesFailingAllocations)
 {
     for (bool convex : {false, true})

@@ -96,16 +96,16 @@ static reliht_status load_samples(recovery *run, size_t count)
 
 /* ---------------------------------------------------------------- search */
 
-/* After a step of the search, or within one. */
-static bool report_progress(const recovery *run, const draft *net, bool stepped)
+/* `done` steps of an epoch; RECOVER_STEPS end it. */
+static bool report_progress(const recovery *run, const draft *net, size_t done)
 {
     if (!run->options->progress)
         return true;
-    size_t done = run->steps % RECOVER_STEPS;
+    bool ends = done == RECOVER_STEPS;
     const reliht_progress progress = {
-        .epoch = run->steps / RECOVER_STEPS,
+        .epoch = (run->steps + (ends ? RECOVER_STEPS - 1 : 0)) / RECOVER_STEPS,
         .epochs = run->options->epochs,
-        .batch = done || !stepped ? done : RECOVER_STEPS,
+        .batch = done,
         .batches = RECOVER_STEPS,
         .layer = run->layer,
         .layers = run->layers,
@@ -164,7 +164,7 @@ static reliht_status search(recovery *run)
         if (run->trial.objective < run->local.objective)
             draft_copy(run, &run->local, &run->trial);
         keep_best(run);
-        if (!report_progress(run, &run->local, true))
+        if (!report_progress(run, &run->local, (run->steps - 1) % RECOVER_STEPS + 1))
             return fail(run->context, RELIHT_CANCELLED, "cancelled after %zu steps of the search",
                         run->steps);
         if (level == LEVELS && !is_exact(run, &run->local)) {
@@ -242,7 +242,7 @@ static bool watch_published(void *user, const reliht_progress *progress)
 {
     const recovery *run = user;
     (void)progress;
-    return report_progress(run, &run->winner, false);
+    return report_progress(run, &run->winner, run->steps % RECOVER_STEPS);
 }
 
 /* Where no exact network was found, the published method may have a better one. */
@@ -398,6 +398,9 @@ reliht_status recover_train(reliht_context *context, const reliht_dataset *train
         status = search_and_refine(&run);
     if (!status && !is_exact(&run, &run.winner))
         status = try_published(&run, weights);
+    /* An epoch that was cut short has ended, too. */
+    if (!status && (run.steps % RECOVER_STEPS || !run.steps))
+        report_progress(&run, &run.winner, RECOVER_STEPS);
     if (!status || status == RELIHT_CANCELLED) {
         hand_over(&run, weights);
         report->epochs = (run.steps + RECOVER_STEPS - 1) / RECOVER_STEPS;

@@ -173,15 +173,16 @@ static reliht_status take_step(convex_run *run, double share, bool *better)
     return status;
 }
 
+/* After a step, which ends an epoch if it is the tenth of it or the last of all. */
 static bool report_progress(const convex_run *run)
 {
     if (!run->options->progress)
         return true;
-    size_t done = run->steps % RECOVER_STEPS;
+    bool ends = run->steps % RECOVER_STEPS == 0 || run->report->converged;
     const reliht_progress progress = {
-        .epoch = run->steps / RECOVER_STEPS,
+        .epoch = (run->steps + (ends ? RECOVER_STEPS - 1 : 0)) / RECOVER_STEPS,
         .epochs = run->options->epochs,
-        .batch = done ? done : RECOVER_STEPS,
+        .batch = ends ? RECOVER_STEPS : run->steps % RECOVER_STEPS,
         .batches = RECOVER_STEPS,
         .layer = run->layer,
         .layers = run->layers,
