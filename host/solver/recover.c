@@ -24,10 +24,12 @@
 
 static const effort coarse = {6, 30, 1e-2, 1e-2, 1e-3};
 static const effort fine = {10, 100, 1e-4, 1e-7, 1e-2};
+/* Of what is handed over: neurons at a small angle leave little curvature. */
+static const effort finest = {10, 300, 1e-7, 1e-9, 1e-2};
 
 static const growth levels[] = {{0.3, 0.3, false, &coarse},
                                 {0.1, 0.1, false, &coarse},
-                                {0.1, 0, true, &fine},
+                                {0.1, 0.1, true, &fine},
                                 {0.3, 0.3, false, &fine},
                                 {0.01, 0.03, false, &fine}};
 #define LEVELS (sizeof levels / sizeof *levels)
@@ -180,7 +182,7 @@ static reliht_status search(recovery *run)
 /* ---------------------------------------------------------------- phases */
 
 /* winner <- the network without the linear term, within its budget. */
-static reliht_status drop_linear(recovery *run)
+static reliht_status drop_linear(recovery *run, const effort *last)
 {
     draft *net = &run->winner;
     draft_merge(run, net);
@@ -193,7 +195,7 @@ static reliht_status drop_linear(recovery *run)
     if (!status)
         status = draft_cut(run, net, run->nnz);
     if (!status)
-        status = draft_fit(run, net, &fine);
+        status = draft_fit(run, net, last);
     return status;
 }
 
@@ -207,7 +209,7 @@ static reliht_status search_and_refine(recovery *run)
     reliht_status status = search(run);
     cancelled = status == RELIHT_CANCELLED;
     if (!status || cancelled)
-        status = drop_linear(run);
+        status = drop_linear(run, cancelled ? &fine : &finest);
     run->limit = steps;
     if (!status && !cancelled && !is_exact(run, &run->winner)) {
         draft_copy(run, &run->local, &run->winner);
@@ -218,7 +220,7 @@ static reliht_status search_and_refine(recovery *run)
     if (!status && run->samples < all)
         status = load_samples(run, all);
     if (!status)
-        status = draft_fit(run, &run->winner, &fine);
+        status = draft_fit(run, &run->winner, cancelled ? &fine : &finest);
     return status ? status : cancelled ? RELIHT_CANCELLED : RELIHT_OK;
 }
 

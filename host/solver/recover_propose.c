@@ -273,38 +273,147 @@ static reliht_status add_weights(recovery *run, draft *net, size_t wanted)
     return RELIHT_OK;
 }
 
-/* A neuron whose small weights are at most so much of its largest may be two. */
+/* ---------------------------------------------------------------- splits
+ *
+ * Two planted neurons that differ in a small weight only look like one: their kinks part so little
+ * that no gradient from a new neuron of length zero shows them. Half of the large weights of a
+ * neuron that also has small ones becomes a neuron of its own. That changes the output by
+ *     d = relu(X w_1) + relu(X w_2) - relu(X w),   r . d = w_1 . g(w_1) + w_2 . g(w_2) - w . g(w)
+ * with gradients g(h) = X^T (D_h r), and |d| is about |w_1| a^(3/2) for an angle a between the
+ * parts: neurons are split in the order of -r . d / |d|. Only few at a time, for each split makes
+ * a direction of little curvature, and conjugate gradients take an iteration or more for each. */
+
+/* Weights up to this share of a neuron's largest are small. */
 #define SMALL 0.2f
 
-static float largest_of(const sparse *w, size_t place)
+typedef struct split {
+    float limit;    /* weights above are large */
+    size_t large;   /* how many */
+    double squares; /* |w_1|^2 */
+    double angle;
+} split;
+
+/* How the neuron at a place would be split; false: it has no small weights. */
+static bool plan_split(const sparse *w, size_t place, split *plan)
 {
-    float largest = 0;
+    double rest = 0;
+    *plan = (split){.limit = 0};
     for (size_t k = w->start[place]; k < w->start[place + 1]; k++)
-        largest = fmaxf(largest, fabsf(w->value[k]));
-    return largest;
+        plan->limit = fmaxf(plan->limit, SMALL * fabsf(w->value[k]));
+    for (size_t k = w->start[place]; k < w->start[place + 1]; k++) {
+        double square = (double)w->value[k] * (double)w->value[k];
+        bool large = fabsf(w->value[k]) > plan->limit;
+        plan->large += large;
+        plan->squares += large ? square / 4 : 0;
+        rest += large ? 0 : square;
+    }
+    plan->angle = atan(sqrt(rest / plan->squares));
+    return rest > 0;
 }
 
-/* Half of the large weights of neurons that also have small ones become neurons of their own. Two
- * planted neurons that differ in a small weight only look like one: their kinks part so little that
- * no gradient from a new neuron of length zero shows them. */
-static void split_neurons(const recovery *run, draft *net)
+/* to <- to and the two parts of the neuron at a place of w. */
+static void append_parts(const sparse *w, size_t place, const split *plan, sparse *to)
+{
+    for (uint32_t part = 0, row = (uint32_t)(2 * to->live); part < 2; part++, row += 2)
+        for (size_t k = w->start[place]; k < w->start[place + 1]; k++) {
+            bool large = fabsf(w->value[k]) > plan->limit;
+            if (large || part)
+                sparse_append(to, row, w->column[k], large ? w->value[k] / 2 : w->value[k]);
+        }
+}
+
+/* w . g of a row of a matrix, g at `gradients` + inputs * `at`. */
+static double product_of_row(const recovery *run, const sparse *w, size_t place, size_t at)
+{
+    const float *gradient = run->gradients + at * run->inputs;
+    double sum = 0;
+    for (size_t k = w->start[place]; k < w->start[place + 1]; k++)
+        sum += (double)w->value[k] * (double)gradient[w->column[k]];
+    return sum;
+}
+
+/* norms[p] <- w_p . g(w_p). */
+static reliht_status products_of_neurons(recovery *run, const sparse *w)
+{
+    for (size_t first = 0; first < w->live; first += TILE_ROWS) {
+        size_t rows = w->live - first < TILE_ROWS ? w->live - first : TILE_ROWS;
+        reliht_status status = gradients_of(run, w, first, rows);
+        if (status)
+            return status;
+        for (size_t i = 0; i < rows; i++)
+            run->norms[first + i] = product_of_row(run, w, first + i, i);
+    }
+    return RELIHT_OK;
+}
+
+/* norms[p] <- scores of the `count` neurons whose places are in owner and whose parts in `parts`.
+ */
+static reliht_status judge_splits(recovery *run, const sparse *w, const sparse *parts, size_t count)
+{
+    reliht_status status = count ? gradients_of(run, parts, 0, 2 * count) : RELIHT_OK;
+    for (size_t i = 0; !status && i < count; i++) {
+        size_t place = run->owner[i];
+        split plan;
+        plan_split(w, place, &plan);
+        double change = product_of_row(run, parts, 2 * i, 2 * i) +
+                        product_of_row(run, parts, 2 * i + 1, 2 * i + 1) - run->norms[place];
+        double fall = w->row[place] % 2 ? change : -change;
+        run->norms[place] = fall / sqrt(plan.squares * pow(plan.angle, 3));
+    }
+    return status;
+}
+
+/* norms[p] <- how well the residual falls when neuron p is split, 0 for those that can't be. */
+static reliht_status score_splits(recovery *run, const sparse *w)
+{
+    sparse *parts = &run->before.weights;
+    size_t count = 0;
+    reliht_status status = products_of_neurons(run, w);
+    sparse_clear(parts);
+    for (size_t p = 0; !status && p < w->live; p++) {
+        split plan;
+        size_t entries = w->start[p + 1] - w->start[p];
+        if (!plan_split(w, p, &plan) || !has_room(run, w, plan.large)) {
+            run->norms[p] = 0;
+            continue;
+        }
+        if (2 * count == TILE_ROWS || parts->nnz + entries + plan.large > run->capacity) {
+            status = judge_splits(run, w, parts, count);
+            sparse_clear(parts);
+            count = 0;
+        }
+        append_parts(w, p, &plan, parts);
+        run->owner[count++] = (uint32_t)p;
+    }
+    return status ? status : judge_splits(run, w, parts, count);
+}
+
+/* Splits the `wanted` neurons of best score. */
+static reliht_status split_neurons(recovery *run, draft *net, size_t wanted)
 {
     sparse *w = &net->weights;
     size_t live = w->live;
-    for (size_t p = 0; p < live; p++) {
-        float limit = SMALL * largest_of(w, p);
-        size_t large = 0, entries = w->start[p + 1] - w->start[p];
-        for (size_t k = w->start[p]; k < w->start[p + 1]; k++)
-            large += fabsf(w->value[k]) > limit;
-        if (large == entries || !has_room(run, w, large))
+    reliht_status status = score_splits(run, w);
+    for (size_t i = 0; !status && i < wanted; i++) {
+        size_t best = 0;
+        split plan;
+        for (size_t p = 1; p < live; p++)
+            if (run->norms[p] > run->norms[best])
+                best = p;
+        if (!(run->norms[best] > 0))
+            break;
+        run->norms[best] = 0;
+        plan_split(w, best, &plan);
+        if (!has_room(run, w, plan.large))
             continue;
-        uint32_t row = (uint32_t)(2 * w->live) + w->row[p] % 2;
-        for (size_t k = w->start[p]; k < w->start[p + 1]; k++)
-            if (fabsf(w->value[k]) > limit) {
+        uint32_t row = (uint32_t)(2 * w->live) + w->row[best] % 2;
+        for (size_t k = w->start[best]; k < w->start[best + 1]; k++)
+            if (fabsf(w->value[k]) > plan.limit) {
                 w->value[k] /= 2;
                 sparse_append(w, row, w->column[k], w->value[k]);
             }
     }
+    return status;
 }
 
 reliht_status draft_grow(recovery *run, draft *net, const growth *by)
@@ -314,7 +423,7 @@ reliht_status draft_grow(recovery *run, draft *net, const growth *by)
     size_t weights = (size_t)(by->weights * (double)run->nnz);
     reliht_status status = RELIHT_OK;
     if (by->split)
-        split_neurons(run, net);
+        status = split_neurons(run, net, neurons);
     else if (neurons)
         status = add_neurons(run, net, neurons);
     if (!status)
