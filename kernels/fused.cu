@@ -406,8 +406,11 @@ __device__ uint32_t conjugate_gradients(const fused_run &run, const support_view
         if (i == 0)
             damping = request.damping * image / length;
         double curvature = image + damping * length;
-        if (!(curvature > 0))
+        if (!curvature_in_range(curvature)) {
+            if (i == 0)
+                *objective = NAN;
             break;
+        }
         norm = fmax(norm, image / length);
         float step = (float)(squares / curvature);
         for (uint32_t k = thread_of_grid(); k < view.nnz; k += threads_of_grid())

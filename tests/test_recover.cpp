@@ -455,6 +455,51 @@ TEST(Recover, NumbersTooLargeAreAnError)
     reliht_dataset_destroy(dataset);
 }
 
+// Data of another scale are fitted as well, or refused where single precision ends.
+TEST(Recover, DoesNotDependOnTheScaleOfTheData)
+{
+    const size_t samples = 500, inputs = 10;
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    std::vector<float> x(samples * inputs), y(samples);
+    for (float &v : x)
+        v = normal(random);
+    for (size_t i = 0; i < samples; i++)
+        for (size_t j = 0; j < 3; j++)
+            y[i] += std::max(0.0f, x[i * inputs + j] - 0.5f * x[i * inputs + j + 4]);
+    for (float scale : {1e-12f, 1e-6f, 1e-3f, 1.0f, 1e3f, 1e6f, 1e7f, 1e12f}) {
+        Context context;
+        std::vector<float> scaled_x(x), scaled_y(y);
+        for (float &v : scaled_x)
+            v *= scale;
+        for (float &v : scaled_y)
+            v *= scale;
+        reliht_dataset *dataset = nullptr;
+        reliht_model *model = nullptr;
+        ASSERT_EQ(reliht_dataset_from_arrays(context, samples, inputs, scaled_x.data(), 1,
+                                             scaled_y.data(), &dataset),
+                  RELIHT_OK);
+        reliht_train_options options;
+        reliht_train_options_default(&options);
+        options.solver = RELIHT_SOLVER_RECOVER;
+        options.hidden = 3;
+        options.nnz = 6;
+        reliht_status status = reliht_train(context, dataset, &options, &model, nullptr);
+        if (scale >= 1e-3f && scale <= 1e3f) {
+            EXPECT_EQ(status, RELIHT_OK) << scale << context.message();
+        }
+        if (status == RELIHT_OK) {
+            reliht_evaluation evaluation;
+            ASSERT_EQ(reliht_model_evaluate(context, model, dataset, &evaluation), RELIHT_OK);
+            EXPECT_GT(evaluation.psnr_db, 100) << scale;
+        } else {
+            EXPECT_EQ(status, RELIHT_NUMERIC) << scale;
+        }
+        reliht_model_destroy(model);
+        reliht_dataset_destroy(dataset);
+    }
+}
+
 bool stop_at_third(void *user, const reliht_progress *)
 {
     return ++*static_cast<int *>(user) < 3;

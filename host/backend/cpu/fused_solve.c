@@ -72,8 +72,11 @@ static void conjugate_gradients(fused *self, const support_operator *a,
         if (i == 0)
             damping = options->damping * image / length;
         double curvature = image + damping * length;
-        if (!(curvature > 0))
+        if (!curvature_in_range(curvature)) {
+            if (i == 0)
+                self->report.objective_after = NAN;
             return;
+        }
         norm = fmax(norm, image / length);
         float step = (float)(squares / curvature);
         for (size_t k = 0; k < nnz; k++)

@@ -293,7 +293,7 @@ static reliht_status explain(const fused *self)
     case FUSED_SOLUTION_INFINITE:
         return fail(context, RELIHT_NUMERIC,
                     "the least-squares problem on the support is not finite: inputs or targets are "
-                    "too large for single precision; scale them");
+                    "too large or too small for single precision; scale them");
     case FUSED_FINE:
         break;
     }
