@@ -253,6 +253,72 @@ TEST_F(Cli, WrongUsageEndsWith2AndNamesWhatIsWrong)
     }
 }
 
+TEST_F(Cli, OptionsWithoutEffectAreRefused)
+{
+    struct Case {
+        Words words;
+        std::string option, beside;
+    };
+    std::vector<Case> cases = {
+        {{"inr", "--image", "i", "--bias", "--no-bias"}, "bias", "beside --no-bias"},
+        {{"prune", "inr", "--image", "i", "--no-bias", "--bias"}, "bias", "beside --no-bias"},
+        {{"eval", "--model", "m", "--train-limit", "5"}, "train-limit", "without --part train"},
+        {{"eval", "--model", "m", "--part", "train", "--test-limit", "5"},
+         "test-limit",
+         "without --part test"},
+        {{"predict", "--model", "m", "--x", "x", "--part", "train"}, "part", "beside --x"},
+        {{"certify", "--x", "x", "--train-limit", "5"}, "train-limit", "without --data"},
+        {{"certify", "--raw"}, "raw", "without --data"},
+        {{"certify", "--split", "paper"}, "split", "without --data"},
+    };
+    const Words data = {"--data=mnist",    "--data-dir=d",  "--x=x", "--classes=0,1",
+                        "--split=paper",   "--part=test",   "--raw", "--y=y",
+                        "--train-limit=5", "--test-limit=5"};
+    const Words draws = {"--samples=50", "--inputs=5", "--inputs-draw=correlated",
+                         "--correlation=0.5", "--density=0.5"};
+    auto add = [&](const Words &words, const std::string &option, const std::string &beside) {
+        Words all = words;
+        all.push_back(option);
+        cases.push_back({all, option.substr(2, option.find('=') - 2), beside});
+    };
+    for (const std::string &option : data)
+        add({"eval", "--model", "m", "--image", "i"}, option, "beside --image");
+    add({"predict", "--image", "i", "--model", "m"}, "--part=test", "beside --image");
+    for (const std::string &option : draws) {
+        add({"planted", "--inputs-from", "x"}, option, "beside --inputs-from");
+        add({"prune", "planted", "--inputs-from", "x"}, option, "beside --inputs-from");
+        add({"certify", "--x", "x"}, option, "beside --x");
+        add({"certify", "--data", "mnist"}, option, "beside --data");
+    }
+    for (const char *option :
+         {"--inputs=5", "--planted-hidden=2", "--nnz=3", "--disjoint", "--magnitude-minimum=1"})
+        add({"certify", "--model", "m"}, option, "beside --model");
+    for (const char *command : {"planted", "certify"}) {
+        add({command}, "--correlation=0.3", "without --inputs-draw correlated");
+        add({command, "--inputs-draw", "correlated"}, "--density=0.3",
+            "without --inputs-draw sparse");
+    }
+    for (const Case &c : cases) {
+        Outcome outcome = run(c.words);
+        EXPECT_EQ(outcome.status, 2) << outcome.err;
+        EXPECT_NE(outcome.err.find("--" + c.option + " has no effect " + c.beside + "."),
+                  std::string::npos)
+            << c.option << "\n"
+            << outcome.err;
+    }
+}
+
+TEST_F(Cli, HelpOfSenseSpeaksOfVectors)
+{
+    std::string help = run({"help", "sense"}).out;
+    for (const char *word : {"recover: ", "layer", "output)", "weights", "batch"})
+        EXPECT_EQ(help.find(word), std::string::npos) << word;
+    Outcome outcome = run({"sense", "--solver", "recover"});
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_NE(outcome.err.find("--solver: 'recover' is not one of auto, aiht"), std::string::npos)
+        << outcome.err;
+}
+
 // ---------------------------------------------------------------- the commands
 
 TEST_F(Cli, PlantedPrintsEveryKey)

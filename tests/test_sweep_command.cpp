@@ -619,6 +619,8 @@ TEST_F(SweepCommand, WrongUsageIsRefusedBeforeAnythingRuns)
         {planted({"--convexx"}), "no option --convexx"},
         {planted({"--image", "a.png"}), "no option --image"},
         {planted({"--convex", "now"}), "'now' is not expected"},
+        {planted({"--inputs-from", "x.npy"}), "has no effect beside --inputs-from"},
+        {planted({"--density", "0.1"}), "--density has no effect without --inputs-draw sparse"},
         {planted({"--model", "m"}), "every cell would write the same file"},
         {planted({"--log=l"}), "every cell would write the same file"},
         {planted({"--aiht:model", "m"}), "every cell would write the same file"},

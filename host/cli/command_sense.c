@@ -45,8 +45,6 @@ int command_sense(const struct command *command, const struct settings *settings
     reliht_sense_report report;
     const char *const outputs[] = {settings->log};
     int result = run_open(&run, command, settings);
-    if (result == EXIT_DONE && settings->solver == RELIHT_SOLVER_RECOVER)
-        result = usage_error(command, "--solver recover: a vector is sensed by aiht alone");
     if (result == EXIT_DONE)
         result = run_check_outputs(&run, outputs, 1);
     if (result == EXIT_DONE)

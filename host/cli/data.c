@@ -208,8 +208,6 @@ int data_open_for_model(struct run *run, const reliht_model *model, bool targets
     *width = *height = 0;
     if (result != EXIT_DONE)
         return result;
-    if (settings->image && (settings->x || settings->data != UNSET_CHOICE))
-        return usage_error(run->command, "--image excludes --data and --x");
     if (targets_needed && settings->x && !settings->y)
         return usage_error(run->command, "--x needs --y");
     json_t *preprocessing = preprocessing_of(model);

@@ -152,8 +152,10 @@ static const struct option OPTIONS[] = {
     {"nnz", "LIST", GROUP_NETWORK, COUNTS, FIELD(targets), 1, DIMENSION_MAXIMUM, NULL, PRUNE,
      "1000; planted: 50",
      "Weights to be left, over all layers; several, as in 50,200,1000, are served by one descent"},
-    {"nnz", "S", GROUP_NETWORK, COUNT, FIELD(nnz), 1, DIMENSION_MAXIMUM, NULL, RUNS | BENCH, NULL,
+    {"nnz", "S", GROUP_NETWORK, COUNT, FIELD(nnz), 1, DIMENSION_MAXIMUM, NULL, NETWORKS | BENCH, NULL,
      "At most this many weights are nonzero, over all layers"},
+    {"nnz", "S", GROUP_DATA, COUNT, FIELD(nnz), 1, DIMENSION_MAXIMUM, NULL, SENSE, NULL,
+     "Nonzeros of the vector; at most as many are recovered"},
     {"nnz", "S", GROUP_NETWORK, COUNT, FIELD(nnz), 1, DIMENSION_MAXIMUM, NULL, CERTIFY, NULL,
      "Weights of the planted network"},
     {"layers", "L", GROUP_NETWORK, COUNT, FIELD(layers), 1, 64, NULL, NETWORKS, NULL,
@@ -179,12 +181,16 @@ static const struct option OPTIONS[] = {
     {"generators", "H.npy", GROUP_NETWORK, TEXT, FIELD(generators), 0, 0, NULL, NETWORKS,
      "drawn", "Generators [hidden, inputs] to start from"},
     /* ---- solver */
-    {"solver", "NAME", GROUP_TRAINING, CHOICE, FIELD(solver), 0, 0, "auto|aiht|recover", RUNS, NULL,
+    {"solver", "NAME", GROUP_TRAINING, CHOICE, FIELD(solver), 0, 0, "auto|aiht|recover", NETWORKS, NULL,
      "aiht: the published algorithm; recover: grow, fit and cut back; auto: recover for several "
      "real-valued outputs and for three or more classes with up to 10 weights a class, else aiht"},
-    {"epochs", "E", GROUP_TRAINING, COUNT, FIELD(epochs), 1, DIMENSION_MAXIMUM, NULL, RUNS, NULL,
+    {"solver", "NAME", GROUP_TRAINING, CHOICE, FIELD(solver), 0, 0, "auto|aiht", SENSE, NULL,
+     "aiht: iterative hard thresholding, which is what auto takes"},
+    {"epochs", "E", GROUP_TRAINING, COUNT, FIELD(epochs), 1, DIMENSION_MAXIMUM, NULL, NETWORKS, NULL,
      "Passes over the data; with --batch 0 an epoch is one step, with recover one round "
      "(one output: ten)"},
+    {"epochs", "E", GROUP_TRAINING, COUNT, FIELD(epochs), 1, DIMENSION_MAXIMUM, NULL, SENSE, NULL,
+     "Steps at most"},
     {"batch", "B", GROUP_TRAINING, COUNT, FIELD(batch), 0, DIMENSION_MAXIMUM, NULL, INR,
      "0, but 128 for a colour image with aiht", "Samples of a step; 0: all of them"},
     {"batch", "B", GROUP_TRAINING, COUNT, FIELD(batch), 0, DIMENSION_MAXIMUM, NULL, TRAIN | PLANTED,
@@ -202,8 +208,10 @@ static const struct option OPTIONS[] = {
      "a target stops at it"},
     {"learning-rate", "R", GROUP_TRAINING, REAL, FIELD(learning_rate), 1e-9, 1e6, NULL, PRUNE, NULL,
      "Step size of Adam"},
-    {"refits", "N", GROUP_TRAINING, COUNT, FIELD(refits), 0, 1e6, NULL, RUNS, NULL,
+    {"refits", "N", GROUP_TRAINING, COUNT, FIELD(refits), 0, 1e6, NULL, NETWORKS, NULL,
      "Steps on the new support alone after each step (one output)"},
+    {"refits", "N", GROUP_TRAINING, COUNT, FIELD(refits), 0, 1e6, NULL, SENSE, NULL,
+     "Steps on the new support alone after each step"},
     {"no-screening", NULL, GROUP_TRAINING, FLAG, FIELD(no_screening), 0, 0, NULL, NETWORKS, NULL,
      "Form the gradients of all neurons, also of those that can't get weights; for timings: the "
      "result is the same bit for bit (one output)"},
@@ -226,9 +234,11 @@ static const struct option OPTIONS[] = {
      "none, the last epoch stays"},
     {"return", "WHICH", GROUP_TRAINING, CHOICE, FIELD(returned), 0, 0, "best|last", NETWORKS, NULL,
      "The network of the best or of the last epoch"},
-    {"tolerance", "R", GROUP_TRAINING, REAL, FIELD(tolerance), 0, 1, NULL, RUNS, NULL,
-     "Stop when the relative residual or, but for sense, the relative change of the weights is at "
-     "most R; 0: never"},
+    {"tolerance", "R", GROUP_TRAINING, REAL, FIELD(tolerance), 0, 1, NULL, NETWORKS, NULL,
+     "Stop when the relative residual or the relative change of the weights is at most R; 0: "
+     "never"},
+    {"tolerance", "R", GROUP_TRAINING, REAL, FIELD(tolerance), 0, 1, NULL, SENSE, NULL,
+     "Stop when the relative residual is at most R; 0: never"},
     {"seed", "N", GROUP_TRAINING, COUNT, FIELD(seed), 0, 9223372036854775807.0, NULL,
      RUNS | PRUNE | CERTIFY, NULL, "Seed of everything that is drawn; the same seed gives the same result"},
     {"repeats", "N", GROUP_TRAINING, COUNT, FIELD(repeats), 1, 100000, NULL, BENCH, NULL,
@@ -625,6 +635,71 @@ static int check_task(const struct command *command, const struct settings *sett
     return EXIT_DONE;
 }
 
+/* What has no effect beside an option that is given. */
+static const struct exclusion {
+    int commands; /* bits */
+    const char *option;
+    const char *others; /* separated by | */
+} EXCLUSIONS[] = {
+    {APPLIES, "image", "data|data-dir|x|y|classes|split|part|raw|train-limit|test-limit"},
+    {APPLIES, "x", "part"},
+    {PLANTED | PRUNE, "inputs-from", "samples|inputs|inputs-draw|correlation|density"},
+    {CERTIFY, "x", "samples|inputs|inputs-draw|correlation|density"},
+    {CERTIFY, "data", "samples|inputs|inputs-draw|correlation|density"},
+    {CERTIFY, "model", "inputs|planted-hidden|nnz|disjoint|magnitude-minimum"},
+    {INR | PRUNE, "no-bias", "bias"},
+};
+
+static int check_exclusions(const struct command *command, const struct option *const given[],
+                            size_t count)
+{
+    for (size_t rule = 0; rule < sizeof EXCLUSIONS / sizeof EXCLUSIONS[0]; rule++) {
+        const char *option = EXCLUSIONS[rule].option, *other = NULL;
+        bool there = false;
+        int place;
+        if (!(EXCLUSIONS[rule].commands & command->bit))
+            continue;
+        for (size_t i = 0; i < count; i++) {
+            there = there || !strcmp(given[i]->name, option);
+            if (read_choice(given[i]->name, EXCLUSIONS[rule].others, &place))
+                other = given[i]->name;
+        }
+        if (there && other)
+            return usage_error(command, "--%s has no effect beside --%s", other, option);
+    }
+    return EXIT_DONE;
+}
+
+/* What an option has no effect without and that isn't there; NULL if it is. */
+static const char *lacking(const struct command *command, const struct option *option,
+                           const struct settings *settings)
+{
+    const size_t field = option->offset;
+    const bool limits_train = field == FIELD(train_limit), limits_test = field == FIELD(test_limit);
+    if (field == FIELD(correlation) && settings->inputs_draw != RELIHT_DRAW_CORRELATED)
+        return "inputs-draw correlated";
+    if (field == FIELD(density) && settings->inputs_draw != RELIHT_DRAW_SPARSE)
+        return "inputs-draw sparse";
+    if (command->bit & APPLIES && !settings->x && limits_train && settings->part != 1)
+        return "part train";
+    if (command->bit & APPLIES && !settings->x && limits_test && settings->part == 1)
+        return "part test";
+    bool of_data = limits_train || field == FIELD(data_dir) || field == FIELD(classes) ||
+                   field == FIELD(split) || (field == FIELD(raw) && !settings->x);
+    return command->bit == CERTIFY && settings->data == UNSET_CHOICE && of_data ? "data" : NULL;
+}
+
+static int check_lacking(const struct command *command, const struct settings *settings,
+                         const struct option *const given[], size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *other = lacking(command, given[i], settings);
+        if (other)
+            return usage_error(command, "--%s has no effect without --%s", given[i]->name, other);
+    }
+    return EXIT_DONE;
+}
+
 int options_parse(const struct command *command, int argc, const char **argv,
                   struct settings *settings, bool *help)
 {
@@ -661,6 +736,10 @@ int options_parse(const struct command *command, int argc, const char **argv,
     status = take_words(command, context, settings);
     if (status == EXIT_DONE)
         status = check_task(command, settings, given, count);
+    if (status == EXIT_DONE)
+        status = check_exclusions(command, given, count);
+    if (status == EXIT_DONE)
+        status = check_lacking(command, settings, given, count);
 done:
     poptFreeContext(context);
     tables_free(tables);
