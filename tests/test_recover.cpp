@@ -500,6 +500,32 @@ TEST(Recover, DoesNotDependOnTheScaleOfTheData)
     }
 }
 
+// No neuron that adds helps where all targets are negative.
+TEST(Recover, SurvivesDataThatNoNeuronFits)
+{
+    Context context;
+    std::mt19937 random(5);
+    std::normal_distribution<float> normal;
+    std::vector<float> x(300 * 4), y(300, -1.0f);
+    for (float &v : x)
+        v = std::fabs(normal(random));
+    reliht_dataset *dataset = nullptr;
+    reliht_model *model = nullptr;
+    ASSERT_EQ(reliht_dataset_from_arrays(context, 300, 4, x.data(), 1, y.data(), &dataset),
+              RELIHT_OK);
+    reliht_train_options options;
+    reliht_train_options_default(&options);
+    options.solver = RELIHT_SOLVER_RECOVER;
+    options.signs = RELIHT_SIGNS_PLUS;
+    options.hidden = 3;
+    options.nnz = 4;
+    EXPECT_EQ(reliht_train(context, dataset, &options, &model, nullptr), RELIHT_OK)
+        << context.message();
+    EXPECT_EQ(reliht_model_nnz(model), 0u);
+    reliht_model_destroy(model);
+    reliht_dataset_destroy(dataset);
+}
+
 bool stop_at_third(void *user, const reliht_progress *)
 {
     return ++*static_cast<int *>(user) < 3;

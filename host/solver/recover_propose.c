@@ -314,7 +314,7 @@ static bool plan_split(const sparse *w, size_t place, split *plan)
 /* to <- to and the two parts of the neuron at a place of w. */
 static void append_parts(const sparse *w, size_t place, const split *plan, sparse *to)
 {
-    for (uint32_t part = 0, row = (uint32_t)(2 * to->live); part < 2; part++, row += 2)
+    for (uint32_t part = 0, row = (uint32_t)to->live; part < 2; part++, row++)
         for (size_t k = w->start[place]; k < w->start[place + 1]; k++) {
             bool large = fabsf(w->value[k]) > plan->limit;
             if (large || part)
@@ -346,8 +346,7 @@ static reliht_status products_of_neurons(recovery *run, const sparse *w)
     return RELIHT_OK;
 }
 
-/* norms[p] <- scores of the `count` neurons whose places are in owner and whose parts in `parts`.
- */
+/* norms[p] <- scores of the `count` neurons at places in owner, whose parts are in `parts`. */
 static reliht_status judge_splits(recovery *run, const sparse *w, const sparse *parts, size_t count)
 {
     reliht_status status = count ? gradients_of(run, parts, 0, 2 * count) : RELIHT_OK;
@@ -394,7 +393,7 @@ static reliht_status split_neurons(recovery *run, draft *net, size_t wanted)
     sparse *w = &net->weights;
     size_t live = w->live;
     reliht_status status = score_splits(run, w);
-    for (size_t i = 0; !status && i < wanted; i++) {
+    for (size_t i = 0; !status && i < wanted && i < live; i++) {
         size_t best = 0;
         split plan;
         for (size_t p = 1; p < live; p++)
