@@ -500,6 +500,18 @@ TEST(Recover, DoesNotDependOnTheScaleOfTheData)
     }
 }
 
+// Draws with neurons that differ in a small weight only: which are to be split is for the residual
+// to say (13, 22), and the last fit has to follow directions of little curvature (38).
+TEST(Recover, TellsNeuronsAtASmallAngleApart)
+{
+    for (uint64_t seed : {13u, 22u, 38u}) {
+        Planted p(draw_of(2000, 20, 25, 40, seed));
+        p.options.epochs = 4;
+        ASSERT_EQ(p.train(), RELIHT_OK);
+        EXPECT_GT(p.psnr(), 145) << seed;
+    }
+}
+
 // No neuron that adds helps where all targets are negative.
 TEST(Recover, SurvivesDataThatNoNeuronFits)
 {

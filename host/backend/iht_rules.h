@@ -32,11 +32,12 @@ RELIHT_INLINE bool iht_line_search(double *step, double gradient_squares, double
     return false;
 }
 
-/* |A p|^2 of a direction p in the range of A^T is out of range where single precision has ended:
- * for the first one the data are to blame, later there is nothing left to solve. */
-RELIHT_INLINE bool curvature_in_range(double image_squares)
+/* |A p|^2, with damping, of a direction p in the range of A^T is out of range where single
+ * precision has ended: for the first one the data are to blame, later there is nothing left to
+ * solve. */
+RELIHT_INLINE bool curvature_in_range(double curvature)
 {
-    return image_squares > 0 && image_squares <= 1e300;
+    return curvature > 0 && curvature <= 1e300;
 }
 
 /* Whether CGLS has solved its least-squares problem as far as single precision goes, |A^T r| <= eps
